@@ -1,0 +1,28 @@
+"""The common base of everything a YAML file may say: frozen, strict, and closed to unknown keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Spec(BaseModel):
+    """A value: hashable, never changed after it is made, never converted from another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and scalars, every default written out."""
+        return self.model_dump(mode="json")
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``("head.margin.angular", value)`` pairs of a nested mapping, in its own order."""
+    for key, value in tree.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, dict):
+            yield from flatten(value, path)
+        else:
+            yield path, value

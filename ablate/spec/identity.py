@@ -1,0 +1,62 @@
+"""Names for values: the hash of a trial, and of a run (a trial, made by some code on some data)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ablate.spec.base import Spec
+from ablate.spec.trial import TrialSpec
+
+# What a trial's numbers depend on. Editing a comment elsewhere does not make finished work stale.
+_CODE_THAT_MATTERS = ("spec/trial.py", "spec/views.py", "data", "model", "objective", "train", "measure", "trial")
+_LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ffcv")
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits of SHA-256 over canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def spec_hash(spec: Spec) -> str:
+    """The identity of a spec: equal values, equal hash, whatever the order of keys in the file."""
+    return digest(spec.as_dict())
+
+
+@cache
+def code_digest() -> str:
+    """Digest of the source files that a trial's numbers depend on."""
+    root = Path(__file__).parents[1]
+    files = sorted(f for name in _CODE_THAT_MATTERS for f in _sources(root / name))
+    return digest([[str(f.relative_to(root)), f.read_text()] for f in files])
+
+
+def _sources(path: Path) -> list[Path]:
+    return [path] if path.is_file() else list(path.rglob("*.py"))
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a trial's numbers depend on."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def run_identity(
+    spec: TrialSpec, *, arm: str, stage: str, data: str, workers: int, threads: int
+) -> dict[str, Any]:
+    """What must be equal for two runs to give the same numbers; ``data`` is the dataset's digest."""
+    return {
+        "spec": spec_hash(spec),
+        "arm": arm,
+        "stage": stage,
+        "data": data,
+        "code": code_digest(),
+        "libraries": library_versions(),
+        "workers": workers,
+        "threads": threads,
+    }

@@ -1,0 +1,125 @@
+"""A trial is a value: everything that its numbers depend on, complete, frozen and hashable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ablate.spec.base import Spec
+from ablate.spec.data import PRESET_OF_SOURCE, DataSpec
+from ablate.spec.model import DirectCLRHead, EncoderSpec, HeadSpec, MethodSpec, SimCLR, TinyResNet
+from ablate.spec.views import ViewSpec
+
+
+class Margin(Spec):
+    """Margins on the positive pair (Rho et al., arXiv 2306.11526, in the CosFace/ArcFace form)."""
+
+    angular: float = Field(0.0, ge=-0.5, le=1.5, description="m1, in radians")
+    subtractive: float = Field(0.0, ge=-1.0, le=1.0, description="m2, in units of cosine")
+
+
+class InfoNCE(Spec):
+    kind: Literal["info-nce"] = "info-nce"
+    temperature: float = Field(0.2, gt=0, le=10)
+    negatives: Literal["two_view", "other_view"] = Field(
+        "two_view", description="two_view: 2B-2 negatives an anchor (SimCLR); other_view: B-1 (DirectCLR)"
+    )
+    margin: Margin = Margin()
+
+
+class _Optim(Spec):
+    epochs: int = Field(10, ge=0, le=10_000, description="0 leaves the encoder untrained")
+    batch: int = Field(256, ge=2, description="images a step, over all workers")
+    warmup_epochs: float = Field(1.0, ge=0, description="linear from 0 to lr")
+    final_lr: float = Field(0.0, ge=0, le=1, description="where the cosine ends, as a share of lr")
+    weight_decay: float = Field(1e-4, ge=0, description="on weights of the encoder; never on biases or norms")
+    head_weight_decay: float = Field(0.0, ge=0, description="on weights of the head (it confounds sparsity)")
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> _Optim:
+        if self.epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        return self
+
+
+class SGD(_Optim):
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(0.2, gt=0, description="not scaled by the batch size")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+
+class LARS(_Optim):
+    kind: Literal["lars"] = "lars"
+    lr: float = Field(gt=0, description="not scaled by the batch size")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    trust: float = Field(0.001, gt=0, description="trust coefficient; biases and norms are not adapted")
+
+
+class AdamW(_Optim):
+    kind: Literal["adamw"] = "adamw"
+    lr: float = Field(gt=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+
+
+OptimSpec = Annotated[SGD | LARS | AdamW, Field(discriminator="kind")]
+
+
+class ComputeSpec(Spec):
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; slower than fp32 on CPUs")
+    batch_stats: Literal["global", "local"] = Field(
+        "global", description="batch norm statistics over all workers, or over each worker's share"
+    )
+
+
+class MeasureSpec(Spec):
+    every: int = Field(1, ge=1, description="epochs between measurements; the last epoch is always measured")
+    knn: int = Field(20, ge=1, le=1000, description="neighbours of the k-NN probe")
+    probe_l2: Annotated[tuple[float, ...], Field(strict=False, min_length=1)] = Field(
+        (1e-4, 1e-3, 1e-2, 1e-1),
+        description="candidates for the probe's L2 strength, chosen on an inner split of train",
+    )
+    collapse: float = Field(
+        1e-3, ge=0, lt=1, description="complete collapse: mean per-dimension spread of sqrt(d) * z/|z| below this"
+    )
+
+
+class TrialSpec(Spec):
+    """One trial. ``views`` left out means the preset of the data source, written out in the resolved spec."""
+
+    data: DataSpec
+    views: ViewSpec
+    encoder: EncoderSpec = TinyResNet()
+    method: MethodSpec = SimCLR()
+    head: HeadSpec
+    loss: InfoNCE = InfoNCE()
+    optim: OptimSpec
+    compute: ComputeSpec = ComputeSpec()
+    measure: MeasureSpec = MeasureSpec()
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _views_of_source(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "views" in value or not isinstance(value.get("data"), dict):
+            return value
+        preset = PRESET_OF_SOURCE.get(str(value["data"].get("kind")))
+        return value if preset is None else {**value, "views": {"preset": preset}}
+
+    @model_validator(mode="after")
+    def _subvector_fits(self) -> TrialSpec:
+        if isinstance(self.head, DirectCLRHead) and self.head.subvector > (width := self.width):
+            raise ValueError(f"head.subvector ({self.head.subvector}) exceeds the encoder's width ({width})")
+        return self
+
+    @property
+    def width(self) -> int:
+        """D, the dimension of the representation ``h``."""
+        encoder = self.encoder
+        if encoder.kind == "pixels":
+            return 3 * self.views.size**2
+        if encoder.kind == "tiny-resnet":
+            return encoder.width * 2 ** (len(encoder.blocks) - 1)
+        return {"resnet18": 512, "resnet34": 512, "resnet50": 2048}[encoder.kind]

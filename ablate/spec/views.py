@@ -1,0 +1,98 @@
+"""What the network sees: constants of the two random views, and the preset of each data source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from ablate.spec.base import Spec
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[tuple[float, float], Field(strict=False)]
+Channels = Annotated[tuple[float, float, float], Field(strict=False)]
+
+
+class ViewSpec(Spec):
+    """Both views are drawn independently from these constants.
+
+    YAML may name a ``preset`` and override some of its constants; a resolved spec shows them all.
+    """
+
+    size: int = Field(ge=8, le=512, description="side of a view in pixels")
+    crop_area: Pair = Field(description="range of the crop's share of the image area, within (0, 1]")
+    crop_aspect: Pair = Field(description="range of the crop's width / height")
+    rotate: float = Field(ge=0, le=180, description="largest rotation either way, in degrees")
+    flip: Probability = Field(description="probability of a horizontal flip")
+    jitter: Probability = Field(description="probability that the four colour shifts are applied")
+    brightness: Strength
+    contrast: Strength
+    saturation: Strength
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="largest hue shift, in turns")
+    gray: Probability
+    blur: Probability
+    blur_sigma: Pair = Field(description="range of the Gaussian's sigma in pixels")
+    solarize: Probability
+    mean: Channels = Field(description="subtracted from pixels in [0, 1], per channel")
+    std: Channels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_preset(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "preset" not in value:
+            return value
+        name = value["preset"]
+        if name not in VIEW_PRESETS:
+            raise ValueError(f"unknown preset {name!r}; allowed: {', '.join(VIEW_PRESETS)}")
+        return {**VIEW_PRESETS[name], **{k: v for k, v in value.items() if k != "preset"}}
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> ViewSpec:
+        for name, low in (("crop_area", 0.0), ("crop_aspect", 0.0), ("blur_sigma", 0.0)):
+            a, b = getattr(self, name)
+            if not low < a <= b:
+                raise ValueError(f"{name} must be [low, high] with 0 < low <= high, found [{a}, {b}]")
+        if self.crop_area[1] > 1:
+            raise ValueError(f"crop_area must lie within (0, 1], found {list(self.crop_area)}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, found {list(self.std)}")
+        return self
+
+
+_NO_COLOUR = {
+    "jitter": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,
+    "gray": 0.0, "blur": 0.0, "blur_sigma": (0.1, 2.0), "solarize": 0.0,
+}  # fmt: skip
+_SIMCLR_COLOUR = {
+    "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
+    "gray": 0.2, "blur": 0.0, "blur_sigma": (0.1, 2.0), "solarize": 0.0,
+}  # fmt: skip
+_CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)}
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_ASPECT = (3 / 4, 4 / 3)
+
+VIEW_PRESETS: dict[str, dict[str, Any]] = {
+    # Digits are not symmetric: no flip, and no more than a slight turn.
+    "digits": {
+        "size": 16, "crop_area": (0.5, 1.0), "crop_aspect": _ASPECT, "rotate": 10.0, "flip": 0.0,
+        **_NO_COLOUR, "mean": (0.3, 0.3, 0.3), "std": (0.35, 0.35, 0.35),
+    },
+    "scattered-digits": {
+        "size": 24, "crop_area": (0.4, 1.0), "crop_aspect": _ASPECT, "rotate": 10.0, "flip": 0.0,
+        **_NO_COLOUR, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4,
+        "mean": (0.2, 0.2, 0.2), "std": (0.25, 0.25, 0.25),
+    },
+    "photos-32": {
+        "size": 32, "crop_area": (0.2, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        **_SIMCLR_COLOUR, **_CIFAR,
+    },
+    "photos-96": {
+        "size": 96, "crop_area": (0.2, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        **_SIMCLR_COLOUR, "blur": 0.5, **_IMAGENET,
+    },
+    "photos-224": {
+        "size": 224, "crop_area": (0.08, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        **_SIMCLR_COLOUR, "blur": 0.5, **_IMAGENET,
+    },
+}  # fmt: skip
