@@ -6,16 +6,28 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 
 class Spec(BaseModel):
     """A value: hashable, never changed after it is made, never converted from another type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and scalars, every default written out."""
         return self.model_dump(mode="json")
+
+
+def wrong(at: str, message: str) -> PydanticCustomError:
+    """A mistake that a validator found, placed at the dotted key ``at`` below the model it validates."""
+    return PydanticCustomError("wrong", "{message}", {"message": message, "at": at})
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from ablate.spec.base import Spec
+from ablate.spec.base import Spec, wrong
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0, le=1)]
@@ -40,12 +40,7 @@ class ViewSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _expand_preset(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "preset" not in value:
-            return value
-        name = value["preset"]
-        if name not in VIEW_PRESETS:
-            raise ValueError(f"unknown preset {name!r}; allowed: {', '.join(VIEW_PRESETS)}")
-        return {**VIEW_PRESETS[name], **{k: v for k, v in value.items() if k != "preset"}}
+        return expand_preset(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check_ranges(self) -> ViewSpec:
@@ -58,6 +53,16 @@ class ViewSpec(Spec):
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, found {list(self.std)}")
         return self
+
+
+def expand_preset(views: dict[str, Any]) -> dict[str, Any]:
+    """Replace the key ``preset`` by that preset's constants, under those given beside it."""
+    if "preset" not in views:
+        return views
+    name = views["preset"]
+    if not isinstance(name, str) or name not in VIEW_PRESETS:
+        raise wrong("preset", f"unknown preset {name!r} (allowed: {', '.join(VIEW_PRESETS)})")
+    return {**VIEW_PRESETS[name], **{k: v for k, v in views.items() if k != "preset"}}
 
 
 _NO_COLOUR = {

@@ -1,0 +1,183 @@
+"""What a space means: the order its keys are drawn in, when each is drawn, and the trial that results.
+
+Pure: where the values come from is the caller's ``suggest``.
+
+Rules of :func:`apply`, which also decide what ``when`` sees:
+
+- A new ``X.kind`` starts section X from that kind's own defaults; only the given keys of X then apply.
+- A mapping replaces a whole section (``head: {kind: mlp, out: 64}``).
+- A key under an absent section creates it (``head.sparsity.shrink`` where the base has no sparsity).
+- Strength of sparsity is ``weight`` or ``shrink``: giving one clears the other.
+- ``head.sparsity.penalty: null`` means no sparsity, so a search can switch it off with
+  ``head.sparsity.penalty: {choice: [null, l1, l21]}`` and give the strength
+  ``when: {head.sparsity.penalty: [l1, l21]}``.
+- ``views.preset`` replaces all views by that preset. A new data source brings its own preset if the base's
+  views are exactly the preset of the base's source; views that differ from it are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from ablate.spec.data import PRESET_OF_SOURCE
+from ablate.spec.paths import defaults, of_kind, section
+from ablate.spec.space import Distribution, Scalar
+from ablate.spec.trial import TrialSpec
+from ablate.spec.views import VIEW_PRESETS, expand_preset
+
+SPARSITY = "head.sparsity"
+SWITCH = f"{SPARSITY}.penalty"  # null here: no such section
+RIVALS = {f"{SPARSITY}.weight": f"{SPARSITY}.shrink", f"{SPARSITY}.shrink": f"{SPARSITY}.weight"}
+_MISSING = object()
+
+
+def order(space: Mapping[str, Distribution]) -> list[str]:
+    """Keys in the order of the file, but each after those its ``when`` depends on.
+
+    Raises ValueError naming the keys of a cycle.
+    """
+    sorter = TopologicalSorter({key: _depends_on(entry, space) for key, entry in space.items()})
+    place = {key: i for i, key in enumerate(space)}
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise ValueError(f"when makes a cycle: {' -> '.join(reversed(error.args[1]))}") from None
+    result: list[str] = []
+    ready: list[str] = list(sorter.get_ready())
+    while ready:
+        key = min(ready, key=place.__getitem__)
+        ready.remove(key)
+        result.append(key)
+        sorter.done(key)
+        ready += sorter.get_ready()
+    return result
+
+
+def draw(
+    space: Mapping[str, Distribution], suggest: Callable[[str, Distribution], Scalar], base: TrialSpec
+) -> dict[str, Scalar]:
+    """One point of the space: ``suggest(key, distribution)`` for every key whose ``when`` holds.
+
+    ``when`` is judged on the trial as drawn so far (:func:`apply`); a key of the space that was itself not
+    drawn meets no condition.
+    """
+    start = base.as_dict()
+    drawn: dict[str, Scalar] = {}
+    for key in order(space):
+        when = space[key].when or {}
+        if all(_holds(name, allowed, space, drawn, start) for name, allowed in when.items()):
+            drawn[key] = suggest(key, space[key])
+    return drawn
+
+
+def apply(base: TrialSpec, params: Mapping[str, Any]) -> TrialSpec:
+    """``base`` with the dotted keys of ``params`` replaced (rules: module docstring).
+
+    Raises ValueError (pydantic's ValidationError where a model refuses it) if the result is not a trial.
+    """
+    return TrialSpec.model_validate(overlay(base.as_dict(), params))
+
+
+def overlay(tree: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain-dictionary form of :func:`apply`, not yet validated; ``tree`` is left as it is."""
+    _no_strength_without_penalty(params)
+    result = _with_views_of_new_source(deepcopy(tree), params)
+    for key in sorted(params, key=_outer_and_kinds_first):
+        _put(result, key, params[key])
+        if key in RIVALS and RIVALS[key] not in params:
+            _put(result, RIVALS[key], None)
+    return result
+
+
+def matches(value: Any, allowed: Any) -> bool:
+    """Whether ``value`` is ``allowed``, or among them; ``true`` is not 1."""
+    options = allowed if isinstance(allowed, (list, tuple)) else (allowed,)
+    return any(isinstance(value, bool) == isinstance(o, bool) and value == o for o in options)
+
+
+def lookup(tree: Mapping[str, Any], key: str, missing: Any = None) -> Any:
+    """The value of a dotted key in nested mappings."""
+    value: Any = tree
+    for name in key.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return missing
+        value = value[name]
+    return value
+
+
+def _depends_on(entry: Distribution, space: Mapping[str, Distribution]) -> set[str]:
+    """The keys of the space that decide the values named in ``when``: themselves, and kinds above them."""
+    return {other for name in entry.when or {} for other in (name, *_deciders(name)) if other in space}
+
+
+def _deciders(key: str) -> list[str]:
+    parts = key.split(".")
+    above = [".".join(parts[:i]) for i in range(1, len(parts))]
+    return [f"{prefix}.{name}" for prefix in above for name in ("kind", "preset", "penalty")]
+
+
+def _holds(
+    key: str,
+    allowed: Any,
+    space: Mapping[str, Distribution],
+    drawn: Mapping[str, Scalar],
+    start: dict[str, Any],
+) -> bool:
+    if key in drawn:
+        return matches(drawn[key], allowed)
+    if key in space:
+        return False
+    value = lookup(overlay(start, drawn), key, _MISSING)
+    return value is not _MISSING and matches(value, allowed)
+
+
+def _outer_and_kinds_first(key: str) -> tuple[int, bool]:
+    parts = key.split(".")
+    return len(parts), parts[-1] not in ("kind", "preset", "penalty")
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *names, last = key.split(".")
+    if key == SWITCH and value is None:
+        *names, last = SPARSITY.split(".")
+    here = tree
+    for name in names:
+        if not isinstance(here.get(name), dict):
+            here[name] = {}
+        here = here[name]
+    if last == "kind" and here.get("kind") != value:
+        here.clear()
+        model = of_kind(section(TrialSpec, ".".join(names)), value)
+        here.update(defaults(model) if model is not None else {})
+    if key == "views.preset":
+        here.clear()
+        here.update(expand_preset({"preset": value}))
+        return
+    here[last] = deepcopy(value)
+
+
+def _no_strength_without_penalty(params: Mapping[str, Any]) -> None:
+    if SWITCH in params and params[SWITCH] is None:
+        others = [k for k in params if k.startswith(f"{SPARSITY}.") and k != SWITCH]
+        if others:
+            raise ValueError(f"{others[0]} is given although {SWITCH} is null (no sparsity)")
+
+
+def _with_views_of_new_source(tree: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    old = lookup(tree, "data.kind")
+    new = params.get("data.kind", lookup(params, "data.kind", old))
+    if new != old and new in PRESET_OF_SOURCE and tree.get("views") == _preset_views(old):
+        tree["views"] = _preset_views(new)
+    return tree
+
+
+def _preset_views(source: Any) -> dict[str, Any] | None:
+    preset = PRESET_OF_SOURCE.get(str(source))
+    return None if preset is None else {k: _listed(v) for k, v in VIEW_PRESETS[preset].items()}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

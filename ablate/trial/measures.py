@@ -1,0 +1,116 @@
+"""The numbers of one trial: measured at epochs on validation, and once at the end on the test split."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ablate.data import Dataset, Split, plain_view, two_views
+from ablate.measure import (
+    alignment,
+    effective_rank,
+    fit_probe,
+    knn_predict,
+    singular_values,
+    spread,
+    uniformity,
+)
+from ablate.measure.probes import accuracy
+from ablate.model import ContrastiveModel, head_weights
+from ablate.objective.sparsity import sparsity_measures
+from ablate.spec.streams import stream_seed
+from ablate.spec.trial import TrialSpec
+
+_CHUNK = 512
+_PAIRS = 1024  # images whose two views alignment and uniformity are taken over
+
+
+@dataclass(frozen=True)
+class Features:
+    """Representation ``h`` [N, D] and embedding ``z`` [N, d] of a split; ``z is h`` without a head."""
+
+    h: Tensor
+    z: Tensor
+
+    def named(self) -> list[tuple[str, Tensor]]:
+        return [("h", self.h), ("z", self.z)]
+
+
+@torch.inference_mode()
+def extract(model: ContrastiveModel, images: Tensor, spec: TrialSpec) -> Features:
+    """Features of uint8 images [N, 3, H, W], in eval mode; the model's mode is left as it was."""
+    was_training = model.training
+    model.eval()
+    parts = [model(plain_view(chunk, spec.views)) for chunk in images.split(_CHUNK)]
+    model.train(was_training)
+    h = torch.cat([h for h, _ in parts])
+    return Features(h, h if spec.head.kind == "none" else torch.cat([z for _, z in parts]))
+
+
+def validation_metrics(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
+    """Probes on validation, ranks on train, geometry on pairs of views, and sparsity of the head."""
+    train = extract(model, data.train.images, spec)
+    metrics = {f"{name}.val": accuracy(c) for name, c in predictions(model, data, data.val, spec, train).items()}
+    for name, x in train.named():
+        metrics |= _ranks(name, x)
+    return metrics | _geometry(model, data.val, spec) | sparsity_of(model)
+
+
+def predictions(
+    model: ContrastiveModel, data: Dataset, split: Split, spec: TrialSpec, train: Features
+) -> dict[str, Tensor]:
+    """Per-example correctness [N] on ``split`` of ``probe.h``, ``knn.h``, ``probe.z`` and ``knn.z``."""
+    classes, labels = len(data.class_names), data.train.labels
+    query = extract(model, split.images, spec)
+    correct: dict[str, Tensor] = {}
+    for name, x in train.named():
+        if name == "z" and train.z is train.h:
+            correct |= {k.replace(".h", ".z"): v for k, v in correct.items()}
+            break
+        q = query.h if name == "h" else query.z
+        seed = stream_seed("probe", spec.seed)
+        probe = fit_probe(x, labels, classes=classes, l2_choices=spec.measure.probe_l2, seed=seed)
+        correct[f"probe.{name}"] = probe.predict(q) == split.labels
+        guess = knn_predict(x, labels, q, classes=classes, k=spec.measure.knn)
+        correct[f"knn.{name}"] = guess == split.labels
+    return correct
+
+
+def _ranks(name: str, x: Tensor) -> dict[str, float]:
+    with warnings.catch_warnings():
+        # Few samples a dimension is a property of the data set; `ablate data inspect` states its size.
+        warnings.filterwarnings("ignore", message="effective rank of")
+        return {
+            f"rank.{name}.effective": effective_rank(x, spectrum="covariance"),
+            f"rank.{name}.rankme": effective_rank(x, spectrum="singular", center=False),
+        }
+
+
+@torch.inference_mode()
+def _geometry(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, float]:
+    images, ids = split.images[:_PAIRS], split.ids[:_PAIRS]
+    # The views of a stream that training never draws from; the same at every epoch.
+    v1, v2 = two_views(images, ids, spec.views, seed=stream_seed("pairs", spec.seed) % 2**31, epoch=0)
+    was_training = model.training
+    model.eval()
+    (_, z1), (_, z2) = model(v1), model(v2)
+    model.train(was_training)
+    return {"alignment": alignment(z1, z2), "uniformity": uniformity(z1), "spread.z": spread(z1)}
+
+
+def sparsity_of(model: ContrastiveModel) -> dict[str, float]:
+    """``head.zeros``, ``head.active_inputs`` and ``head.hoyer``; nothing for a head without weights."""
+    weights = head_weights(model.head)
+    return {f"head.{k}": v for k, v in sparsity_measures(weights).items()} if weights else {}
+
+
+def spectra(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, Tensor]:
+    """Singular values of the centred training features, raw and with L2-normalised rows."""
+    found = {}
+    for name, x in extract(model, data.train.images, spec).named():
+        found[name] = singular_values(x)
+        found[f"{name}_normalized"] = singular_values(x, normalize_rows=True)
+    return found

@@ -1,0 +1,189 @@
+"""One trial from spec to numbers, an epoch at a time: the trainer joined with the measures.
+
+Every slot, gang and backend runs trials through this; it knows neither Ray nor MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ablate.data import default_cache, load
+from ablate.measure.probes import accuracy
+from ablate.spec.identity import run_identity
+from ablate.spec.trial import TrialSpec
+from ablate.train import Trainer, TrainReport, World
+from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ablate.trial.measures import extract, predictions, spectra, validation_metrics
+from ablate.trial.outcome import TrialFailure, describe_failure
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """Metrics after ``epoch`` epochs; an untrained encoder reports epoch 0."""
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+class TrialRun:
+    """One trial on one worker of ``world``. Rank 0 measures and writes; the others only train.
+
+    ``threads`` is the number of CPU threads the process uses from here on: on CPU it is part of what makes
+    numbers equal bit for bit. ``through_collapse`` carries a collapsed trial to its end instead of raising,
+    so that a confirmation seed keeps its real score.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        *,
+        cache: Path | None = None,
+        world: World | None = None,
+        device: torch.device | None = None,
+        threads: int = 1,
+        through_collapse: bool = False,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self.spec, self.threads, self.through_collapse = spec, threads, through_collapse
+        self.world = world or World.single()
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.data = load(
+            spec.data, seed=spec.seed, cache=cache or default_cache(), device=self.device, threads=threads
+        )
+        self.trainer = Trainer(spec, self.data, self.world, self.device)
+        self._epochs: Iterator[TrainReport] = self.trainer.epochs()
+        self._reported_untrained = False
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.trainer.epoch
+
+    @property
+    def done(self) -> bool:
+        if self.spec.optim.epochs == 0:
+            return self._reported_untrained
+        return self.epoch >= self.spec.optim.epochs
+
+    def step(self) -> EpochReport:
+        """Train one epoch and measure it. Raises TrialFailure on divergence or complete collapse."""
+        metrics: dict[str, float] = {}
+        if self.spec.optim.epochs == 0:
+            self._reported_untrained = True
+        else:
+            try:
+                report = next(self._epochs)
+            except Exception as error:
+                raise describe_failure(error) from error
+            metrics = {"loss": report.loss, "views_per_second": report.views_per_second}
+        if self.world.rank == 0 and (self.done or self.epoch % self.spec.measure.every == 0):
+            metrics |= validation_metrics(self.trainer.model, self.data, self.spec)
+            self._check(metrics)
+        return EpochReport(self.epoch, metrics)
+
+    def _check(self, metrics: dict[str, float]) -> None:
+        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if broken:
+            raise TrialFailure("FAILED", f"nan: {', '.join(broken)} not finite in epoch {self.epoch}")
+        if metrics["spread.z"] < self.spec.measure.collapse and not self.through_collapse:
+            raise TrialFailure(
+                "COLLAPSED",
+                f"spread of z {metrics['spread.z']:.2g} below {self.spec.measure.collapse:g} "
+                f"after epoch {self.epoch}",
+            )
+
+    def save(self, folder: Path) -> Checkpoint | None:
+        """Write a checkpoint of the present state (rank 0; other ranks return None)."""
+        if self.world.rank != 0:
+            return None
+        return save_checkpoint(self.trainer.state_dict(), self.epoch, folder)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint, exactly. Raises CheckpointError if the file is not the one written."""
+        self.trainer.load_state_dict(load_checkpoint(checkpoint, self.device))
+
+    def finish(self, folder: Path | None, *, arm: str = "trial", stage: str = "train") -> dict[str, float]:
+        """Read the test split, once, and write the trial's artifacts (rank 0; other ranks return {}).
+
+        Into ``folder``, if given: ``spec.json``, ``identity.json``, ``metrics.json``; ``correct.npz``: per-example correctness [N] of
+        every probe; ``spectrum.npz``: singular values of h and z; ``encoder.pt`` and ``head.pt``.
+        """
+        if self.world.rank != 0:
+            return {}
+        model = self.trainer.model
+        train = extract(model, self.data.train.images, self.spec)
+        correct = predictions(model, self.data, self.data.test, self.spec, train)
+        metrics = {f"{name}.test": accuracy(c) for name, c in correct.items()}
+        if folder is not None:
+            self._write_artifacts(folder, metrics, correct, arm, stage)
+        return metrics
+
+    def _write_artifacts(
+        self, folder: Path, metrics: dict[str, float], correct: dict[str, torch.Tensor], arm: str, stage: str
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        model = self.trainer.model
+        np.savez(folder / "correct.npz", **{k: c.cpu().numpy() for k, c in correct.items()})
+        spectrum = spectra(model, self.data, self.spec)
+        np.savez(folder / "spectrum.npz", **{k: s.cpu().numpy() for k, s in spectrum.items()})
+        torch.save(model.encoder.state_dict(), folder / "encoder.pt")
+        torch.save(model.head.state_dict(), folder / "head.pt")
+        identity = run_identity(
+            self.spec,
+            arm=arm,
+            stage=stage,
+            data=self.data.digest,
+            workers=self.world.size,
+            threads=self.threads,
+        )
+        for name, value in (("spec", self.spec.as_dict()), ("identity", identity), ("metrics", metrics)):
+            (folder / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """``state`` is COMPLETE, COLLAPSED or FAILED; ``metrics`` are the last of each name, test included."""
+
+    state: str
+    reason: str
+    epochs: int
+    metrics: dict[str, float]
+    curve: tuple[EpochReport, ...]
+
+
+def run_trial(
+    spec: TrialSpec,
+    *,
+    folder: Path | None = None,
+    cache: Path | None = None,
+    threads: int = 1,
+    on_epoch: Callable[[EpochReport], Any] | None = None,
+) -> TrialResult:
+    """Run one trial to its end in this process; artifacts go to ``folder`` if one is given.
+
+    A failing trial is a result too: its state and reason say what happened.
+    """
+    curve: list[EpochReport] = []
+    metrics: dict[str, float] = {}
+    try:
+        run = TrialRun(spec, cache=cache, threads=threads)
+        while not run.done:
+            report = run.step()
+            curve.append(report)
+            metrics |= report.metrics
+            if on_epoch:
+                on_epoch(report)
+        metrics |= run.finish(folder)
+    except Exception as error:
+        failure = describe_failure(error)
+        epochs = curve[-1].epoch if curve else 0
+        return TrialResult(failure.state, failure.reason, epochs, metrics, tuple(curve))
+    return TrialResult("COMPLETE", "", run.epoch, metrics, tuple(curve))
