@@ -108,7 +108,9 @@ def _check(
         found = [list(z.shape) for z in (z1, all_z1, all_z2)]
         raise ValueError(f"z1, all_z1 and all_z2 must be [B, d], [N, d] and [N, d], found {found}")
     if not 0 <= offset <= len(all_z1) - len(z1):
-        raise ValueError(f"rows {offset} to {offset + len(z1)} are not within the {len(all_z1)} gathered rows")
+        raise ValueError(
+            f"rows {offset} to {offset + len(z1)} are not within the {len(all_z1)} gathered rows"
+        )
     if len(all_z1) < 2:
         raise ValueError("InfoNCE needs at least 2 images a batch, for negatives; found 1")
     if not temperature > 0:

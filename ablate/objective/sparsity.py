@@ -9,8 +9,8 @@ linear layers (biases and norms excluded):
   paper's assumption that a subset of the features is enough;
 - ``hoyer``: ||W||_1 / ||W||_2 of each layer, from 1 (one entry) to sqrt(entries); the group is the layer.
 
-Reduction ``sum`` adds the groups of all layers; ``mean`` divides that by their number in the whole head, so
-that a strength means the same at any width. ``scale_free`` takes W / ||W||_F for W: any norm penalty on a
+The groups of all layers are summed; reduction ``mean`` divides that, or equally lambda, by ``group_count``,
+their number in the whole head, so that a strength means the same at any width. ``scale_free`` takes W / ||W||_F for W: any norm penalty on a
 layer followed by batch norm, or on the last layer (z is normalised), can be met by shrinking the scale
 without changing the function; this one cannot. Scale-free ``l1`` is the ``hoyer`` ratio.
 
@@ -29,29 +29,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Penalty = Literal["l1", "l21", "hoyer"]
-Reduction = Literal["sum", "mean"]
 
 
-def penalty(
-    weights: Sequence[Tensor], kind: Penalty, *, scale_free: bool = False, reduction: Reduction = "sum"
-) -> Tensor:
-    """R of the head, a differentiable scalar >= 0 (before its strength lambda).
+def penalty(weights: Sequence[Tensor], kind: Penalty, *, scale_free: bool = False) -> Tensor:
+    """R of the head, summed over groups and layers: a differentiable scalar >= 0 (without lambda).
 
     weights: at least one matrix [out, in]. At zeros the subgradient 0 is taken.
     Raises ValueError on an unknown kind or no weights.
     """
-    total = torch.stack([_of_layer(_unit(w) if scale_free else w, kind) for w in _some(weights)]).sum()
-    return total / group_count(weights, kind) if reduction == "mean" else total
+    return torch.stack([_of_layer(_unit(w) if scale_free else w, kind) for w in _some(weights)]).sum()
 
 
 def group_count(weights: Sequence[Tensor], kind: Penalty) -> int:
-    """How many groups ``reduction: mean`` divides by: entries, columns or layers of the whole head."""
+    """What reduction ``mean`` divides by: the number of entries, columns or layers in the whole head."""
     return sum({"l1": w.numel(), "l21": w.shape[1], "hoyer": 1}[_known(kind)] for w in weights)
 
 
@@ -60,8 +57,7 @@ def proximal_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
     """weight [out, in] <- argmin_V ||V - weight||_F^2 / 2 + threshold * R(V), in place, with exact zeros.
 
     l1 moves every entry towards 0 by ``threshold``; l21 shortens every column by ``threshold``; what is no
-    longer than that becomes exactly 0. threshold >= 0 is eta * lambda, divided by ``group_count`` of the
-    head for reduction ``mean``.
+    longer than that becomes exactly 0. threshold: eta * lambda, >= 0.
 
     Raises ValueError for hoyer, which has no proximal operator here, or a negative threshold.
     """
@@ -73,17 +69,10 @@ def proximal_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
     weight.mul_(scale)
 
 
-def weight_from_shrink(
-    shrink: float,
-    weights: Sequence[Tensor],
-    kind: Penalty,
-    total_lr: float,
-    *,
-    reduction: Reduction = "sum",
-) -> float:
+def weight_from_shrink(shrink: float, weights: Sequence[Tensor], kind: Penalty, total_lr: float) -> float:
     """lambda such that the proximal steps of a whole run take ``shrink`` median group norms off each group.
 
-    lambda = shrink * median group norm / total_lr (times ``group_count`` for reduction ``mean``).
+    lambda = shrink * median group norm / total_lr, of the summed penalty.
 
     weights: the head's matrices at the start; the median is over the groups of all of them. total_lr: the
     sum of eta over all steps of the run; under LARS, whose trust ratios are not known beforehand, the sum of
@@ -94,10 +83,10 @@ def weight_from_shrink(
     if not total_lr > 0:
         raise ValueError(f"shrink needs a positive sum of learning rates over the run, found {total_lr}")
     norms = torch.cat([_groups(w.detach(), kind).flatten() for w in _some(weights)])
-    median = float(norms.double().quantile(0.5)) if len(norms) <= 1 << 24 else float(norms.median())
+    median = float(np.median(norms.cpu().numpy()))
     if median == 0:
         raise ValueError("shrink is measured in the median group norm at the start, which is 0; use weight")
-    return shrink * median / total_lr * (group_count(weights, kind) if reduction == "mean" else 1)
+    return shrink * median / total_lr
 
 
 @torch.no_grad()
@@ -137,12 +126,14 @@ def _groups(weight: Tensor, kind: Penalty) -> Tensor:
     """Norms of the groups, in a shape that broadcasts against ``weight``."""
     if _known(kind) == "hoyer":
         raise ValueError("hoyer has no proximal step here (and so no shrink); use step: gradient and weight")
-    return weight.abs() if kind == "l1" else torch.linalg.vector_norm(weight, dim=0, keepdim=True)
+    if kind == "l1":
+        return weight.abs()
+    return cast(Tensor, torch.linalg.vector_norm(weight, dim=0, keepdim=True))
 
 
 def _unit(weight: Tensor) -> Tensor:
     tiny = torch.finfo(weight.dtype).tiny
-    return weight / torch.linalg.vector_norm(weight).clamp_min(tiny)
+    return weight / cast(Tensor, torch.linalg.vector_norm(weight)).clamp_min(tiny)
 
 
 def _known(kind: Penalty) -> Penalty:

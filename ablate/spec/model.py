@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ablate.spec.base import Spec
+from ablate.spec.base import Spec, wrong
 
 
 class TinyResNet(Spec):
@@ -59,9 +59,11 @@ class Sparsity(Spec):
             raise ValueError("give exactly one of weight and shrink")
         smooth = self.penalty == "hoyer" or self.scale_free
         if smooth and self.step == "proximal":
-            raise ValueError("hoyer and scale-free penalties have no proximal step here; use step: gradient")
+            raise wrong("step", "hoyer and scale-free penalties have no proximal step here; use step: gradient")
         if smooth and self.shrink is not None:
-            raise ValueError("shrink measures proximal shrinkage; hoyer and scale-free penalties need weight")
+            raise wrong(
+                "shrink", "it measures proximal shrinkage; hoyer and scale-free penalties need weight"
+            )
         return self
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from ablate.spec.base import Spec
+from ablate.spec.base import Spec, wrong
 
 Scalar = str | bool | int | float | None
 Role = Literal["scientific", "nuisance"]
@@ -20,16 +20,20 @@ class _Entry(Spec):
 
 
 class Choice(_Entry):
+    """One of the listed values, none of them closer to another."""
+
     choice: Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
     def _distinct(self) -> Choice:
         if len({repr(v) for v in self.choice}) < len(self.choice):
-            raise ValueError(f"choice repeats a value: {list(self.choice)}")
+            raise wrong("choice", f"repeats a value: {list(self.choice)}")
         return self
 
 
 class IntRange(_Entry):
+    """A whole number, both ends included."""
+
     int: Annotated[tuple[int, int], Field(strict=False)]
     log: bool = False
     step: Annotated[int, Field(ge=1)] = 1
@@ -38,13 +42,15 @@ class IntRange(_Entry):
     def _ordered(self) -> IntRange:
         low, high = self.int
         if low > high:
-            raise ValueError(f"int must be [low, high] with low <= high, found [{low}, {high}]")
+            raise wrong("int", f"must be [low, high] with low <= high, found [{low}, {high}]")
         if self.log and (low < 1 or self.step != 1):
-            raise ValueError("log needs low >= 1 and step 1")
+            raise wrong("log", f"needs low >= 1 and step 1, found low {low} and step {self.step}")
         return self
 
 
 class FloatRange(_Entry):
+    """A real number; ``log`` draws its logarithm uniformly."""
+
     float: Annotated[tuple[float, float], Field(strict=False)]
     log: bool = False
 
@@ -52,23 +58,27 @@ class FloatRange(_Entry):
     def _ordered(self) -> FloatRange:
         low, high = self.float
         if low > high:
-            raise ValueError(f"float must be [low, high] with low <= high, found [{low}, {high}]")
+            raise wrong("float", f"must be [low, high] with low <= high, found [{low}, {high}]")
         if self.log and low <= 0:
-            raise ValueError(f"log needs low > 0, found {low}")
+            raise wrong("log", f"needs low > 0, found {low}")
         return self
 
 
-_KINDS: dict[str, type[_Entry]] = {"choice": Choice, "int": IntRange, "float": FloatRange}
-
-
-def _pick(value: Any) -> Any:
-    """Choose the distribution by the one of ``choice``, ``int``, ``float`` that is given."""
+def _named(value: Any) -> str | None:
+    """The one of ``choice``, ``int``, ``float`` that a space entry gives."""
     if isinstance(value, _Entry):
-        return value
-    named = [k for k in _KINDS if isinstance(value, dict) and k in value]
-    if len(named) != 1:
-        raise ValueError("a space entry needs exactly one of choice, int, float")
-    return _KINDS[named[0]].model_validate(value)
+        return next(k for k, model in DISTRIBUTIONS.items() if isinstance(value, model))
+    named = [k for k in DISTRIBUTIONS if isinstance(value, dict) and k in value]
+    return named[0] if len(named) == 1 else None
 
 
-Distribution = Annotated[Choice | IntRange | FloatRange, BeforeValidator(_pick)]
+DISTRIBUTIONS: dict[str, type[_Entry]] = {"choice": Choice, "int": IntRange, "float": FloatRange}
+
+Distribution = Annotated[
+    Annotated[Choice, Tag("choice")] | Annotated[IntRange, Tag("int")] | Annotated[FloatRange, Tag("float")],
+    Discriminator(
+        _named,
+        custom_error_type="distribution",
+        custom_error_message="a space entry needs exactly one of choice, int, float",
+    ),
+]

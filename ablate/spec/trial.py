@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from ablate.spec.base import Spec
+from ablate.spec.base import Spec, wrong
 from ablate.spec.data import PRESET_OF_SOURCE, DataSpec
 from ablate.spec.model import DirectCLRHead, EncoderSpec, HeadSpec, MethodSpec, SimCLR, TinyResNet
 from ablate.spec.views import ViewSpec
@@ -39,7 +39,7 @@ class _Optim(Spec):
     @model_validator(mode="after")
     def _warmup_fits(self) -> _Optim:
         if self.epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+            raise wrong("warmup_epochs", f"{self.warmup_epochs:g} must be below epochs ({self.epochs})")
         return self
 
 
@@ -87,7 +87,9 @@ class MeasureSpec(Spec):
 
 
 class TrialSpec(Spec):
-    """One trial. ``views`` left out means the preset of the data source, written out in the resolved spec."""
+    """One trial. Constants left out of ``views`` are the data source's preset, written out in the resolved spec."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("views"))
 
     data: DataSpec
     views: ViewSpec
@@ -103,15 +105,19 @@ class TrialSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _views_of_source(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "views" in value or not isinstance(value.get("data"), dict):
+        if not isinstance(value, dict):
             return value
-        preset = PRESET_OF_SOURCE.get(str(value["data"].get("kind")))
-        return value if preset is None else {**value, "views": {"preset": preset}}
+        views, data = value.get("views", {}), value.get("data")
+        if not isinstance(views, dict) or "preset" in views or len(views) == len(ViewSpec.model_fields):
+            return value
+        # A source that is missing or unknown is refused for itself; its views should not be a second mistake.
+        preset = PRESET_OF_SOURCE.get(str(data.get("kind")) if isinstance(data, dict) else "", "photos-32")
+        return {**value, "views": {"preset": preset, **views}}
 
     @model_validator(mode="after")
     def _subvector_fits(self) -> TrialSpec:
         if isinstance(self.head, DirectCLRHead) and self.head.subvector > (width := self.width):
-            raise ValueError(f"head.subvector ({self.head.subvector}) exceeds the encoder's width ({width})")
+            raise wrong("head.subvector", f"{self.head.subvector} exceeds the encoder's width ({width})")
         return self
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ablate.spec.base import Spec, wrong
 
@@ -14,11 +14,21 @@ Pair = Annotated[tuple[float, float], Field(strict=False)]
 Channels = Annotated[tuple[float, float, float], Field(strict=False)]
 
 
+def _presets_in_schema(schema: dict[str, Any]) -> None:
+    """In a file every constant may be left to a preset."""
+    preset = {"enum": list(VIEW_PRESETS), "description": "start from these constants", "type": "string"}
+    schema["properties"] = {"preset": preset, **schema["properties"]}
+    schema.pop("required", None)
+
+
 class ViewSpec(Spec):
     """Both views are drawn independently from these constants.
 
-    YAML may name a ``preset`` and override some of its constants; a resolved spec shows them all.
+    YAML may name a ``preset`` and override some of its constants, or override some of the preset of its data
+    source; a resolved spec shows them all.
     """
+
+    model_config = ConfigDict(json_schema_extra=_presets_in_schema)
 
     size: int = Field(ge=8, le=512, description="side of a view in pixels")
     crop_area: Pair = Field(description="range of the crop's share of the image area, within (0, 1]")
@@ -44,14 +54,14 @@ class ViewSpec(Spec):
 
     @model_validator(mode="after")
     def _check_ranges(self) -> ViewSpec:
-        for name, low in (("crop_area", 0.0), ("crop_aspect", 0.0), ("blur_sigma", 0.0)):
+        for name in ("crop_area", "crop_aspect", "blur_sigma"):
             a, b = getattr(self, name)
-            if not low < a <= b:
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high, found [{a}, {b}]")
+            if not 0 < a <= b:
+                raise wrong(name, f"must be [low, high] with 0 < low <= high, found [{a}, {b}]")
         if self.crop_area[1] > 1:
-            raise ValueError(f"crop_area must lie within (0, 1], found {list(self.crop_area)}")
+            raise wrong("crop_area", f"must lie within (0, 1], found {list(self.crop_area)}")
         if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, found {list(self.std)}")
+            raise wrong("std", f"must be positive, found {list(self.std)}")
         return self
 
 

@@ -124,7 +124,7 @@ class Trainer:
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.compute.precision == "bf16"):
             _, z = self.model(torch.cat([v1, v2]))
-        z1, z2 = z.float().chunk(2) if z.dtype == torch.bfloat16 else z.chunk(2)
+        z1, z2 = z.to(torch.promote_types(z.dtype, torch.float32)).chunk(2)
         spec = self.spec.loss
         return info_nce_local(
             z1,

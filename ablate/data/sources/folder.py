@@ -1,0 +1,102 @@
+"""A folder of image files: ``path/train/<class>/*`` with ``path/test/<class>/*``, or just ``path/<class>/*``.
+
+Without a test folder a fifth of each class is held out as test, chosen by file name, the same for all seeds.
+Hidden files and files that are not images by their ending are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ablate.data.choose import choose_stratified
+from ablate.data.error import DataError
+from ablate.data.sources.image import decode
+from ablate.data.sources.registry import Image, Indices, Part, Source, register
+from ablate.spec.data import FolderData
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+_TEST_SHARE = 0.2
+_TEST_SEED = 2002
+
+
+def _recipe(spec: FolderData) -> dict[str, object]:
+    return {"kind": "folder", "resolution": spec.resolution, "recipe": 1}
+
+
+def _files(spec: FolderData) -> list[Path]:
+    root = _root(spec)
+    return sorted(f for f in root.rglob("*") if _is_image(f))
+
+
+@register(FolderData, recipe=_recipe, files=_files)
+def open_folder(spec: FolderData) -> Source:
+    root = _root(spec)
+    if (root / "train").is_dir() != (root / "test").is_dir():
+        raise DataError(
+            f"{root}: has one of train/ and test/ without the other. Give both, or class folders directly."
+        )
+    if not (root / "train").is_dir():
+        names, files = _classes(root)
+        labels = _labels(files)
+        test = choose_stratified(labels, round(_TEST_SHARE * len(labels)), seed=_TEST_SEED)
+        train = np.setdiff1d(np.arange(len(labels)), test)
+        flat = [f for of_class in files for f in of_class]
+        return Source(
+            names,
+            _part(spec, [flat[i] for i in train], labels[train]),
+            _part(spec, [flat[i] for i in test], labels[test]),
+        )
+    (names, train_files), (test_names, test_files) = _classes(root / "train"), _classes(root / "test")
+    if names != test_names:
+        odd = sorted(set(names) ^ set(test_names))
+        raise DataError(f"{root}: train/ and test/ differ in their classes: {', '.join(odd)}.")
+    return Source(
+        names,
+        _part(spec, [f for of_class in train_files for f in of_class], _labels(train_files)),
+        _part(spec, [f for of_class in test_files for f in of_class], _labels(test_files)),
+    )
+
+
+def _root(spec: FolderData) -> Path:
+    root = Path(spec.path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder. Give the folder of the class folders as data.path.")
+    return root
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+
+
+def _classes(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
+    """Names of the class folders in ``root``, and the image files of each."""
+    folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+    files = [sorted(f for f in folder.rglob("*") if _is_image(f)) for folder in folders]
+    if len(folders) < 2:
+        found = f"only the class folder {folders[0].name!r}" if folders else "no class folder"
+        raise DataError(f"{root}: has {found}; at least two classes are needed, one folder each.")
+    for folder, of_class in zip(folders, files, strict=True):
+        if not of_class:
+            raise DataError(f"{folder}: holds no image file ({', '.join(sorted(_ENDINGS))}).")
+    return tuple(folder.name for folder in folders), files
+
+
+def _labels(files: list[list[Path]]) -> Indices:
+    return np.repeat(np.arange(len(files), dtype=np.int64), [len(of_class) for of_class in files])
+
+
+def _part(spec: FolderData, files: list[Path], labels: Indices) -> Part:
+    def read(indices: Indices) -> Iterator[Image]:
+        return (decode(_bytes(files[i]), spec.resolution, str(files[i])) for i in indices)
+
+    return Part(labels, np.arange(len(labels), dtype=np.int64), read, lambda i: str(files[i]))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from error

@@ -1,0 +1,146 @@
+"""The trainer: exact resume, the same numbers twice, schedules, proximal steps, and clear refusals."""
+
+import math
+
+import pytest
+import torch
+
+from ablate.model import head_weights
+from ablate.spec.trial import TrialSpec
+from ablate.train import Diverged, Trainer, TrainingError, World
+from ablate.train.optimise import LARS, learning_rate, proximal_step_size
+from tests.train.synthetic import tiny_data, tiny_trial
+
+CPU = torch.device("cpu")
+SPARSE = {"kind": "mlp", "depth": 2, "hidden": 16, "out": 8}
+
+
+def trainer_of(spec: TrialSpec) -> Trainer:
+    return Trainer(spec, tiny_data(), World.single(), CPU)
+
+
+def same_weights(a: Trainer, b: Trainer) -> bool:
+    ours, theirs = a.model.state_dict(), b.model.state_dict()
+    return all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+@pytest.mark.parametrize("optim", [
+    {"kind": "sgd", "lr": 0.1}, {"kind": "adamw", "lr": 1e-3}, {"kind": "lars", "lr": 0.5},
+])  # fmt: skip
+def test_resume_is_exact_under_every_optimiser(optim: dict[str, object]) -> None:
+    spec = tiny_trial(optim={**optim, "epochs": 4, "batch": 32})
+    through = trainer_of(spec)
+    losses = [r.loss for r in through.epochs()]
+    first = trainer_of(spec)
+    epochs = first.epochs()
+    next(epochs), next(epochs)
+    second = trainer_of(spec)
+    second.load_state_dict(first.state_dict())
+    assert [r.loss for r in second.epochs()] == losses[2:]
+    assert same_weights(through, second)
+
+
+def test_the_same_trial_twice_is_equal_and_another_seed_is_not() -> None:
+    runs = [trainer_of(tiny_trial(seed=seed)) for seed in (0, 0, 1)]
+    losses = [[r.loss for r in run.epochs()] for run in runs]
+    assert losses[0] == losses[1] != losses[2]
+    assert same_weights(runs[0], runs[1])
+
+
+def test_global_random_state_neither_matters_nor_moves() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    a = [r.loss for r in trainer_of(tiny_trial()).epochs()]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert [r.loss for r in trainer_of(tiny_trial()).epochs()] == a
+
+
+def test_training_lowers_the_loss() -> None:
+    spec = tiny_trial(optim={"kind": "sgd", "lr": 0.1, "epochs": 8, "batch": 32})
+    losses = [r.loss for r in trainer_of(spec).epochs()]
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_learning_rate_warms_up_then_falls_to_its_floor() -> None:
+    spec = tiny_trial(optim={"kind": "sgd", "lr": 1.0, "epochs": 10, "batch": 2, "final_lr": 0.1}).optim
+    rates = [learning_rate(spec, s, 10) for s in range(100)]
+    assert rates.index(max(rates)) == 10
+    assert max(rates) == pytest.approx(1.0)
+    assert all(a < b for a, b in zip(rates[:10], rates[1:11], strict=True))
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert learning_rate(spec, 100, 10) == pytest.approx(0.1)
+
+
+def test_lars_steps_by_the_trust_ratio_and_leaves_biases_alone() -> None:
+    weight = torch.nn.Parameter(torch.full((2, 2), 2.0))
+    bias = torch.nn.Parameter(torch.ones(2))
+    optimiser = LARS([{"params": [weight, bias], "weight_decay": 0.1}], lr=0.5, momentum=0.9, trust=0.01)
+    weight.grad, bias.grad = torch.ones(2, 2), torch.ones(2)
+    optimiser.step()
+    ratio = 0.01 * 4.0 / (2.0 + 0.1 * 4.0)  # |w| = 4, |g| = 2
+    assert torch.allclose(weight.data, torch.full((2, 2), 2.0 - 0.5 * ratio * (1 + 0.1 * 2.0)))
+    assert torch.allclose(bias.data, torch.full((2,), 0.5))
+    assert proximal_step_size(optimiser, weight) == pytest.approx(0.5 * ratio)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l21"])
+def test_proximal_strength_makes_exact_zeros_and_none_makes_none(penalty: str) -> None:
+    def zeros(shrink: float) -> float:
+        spec = tiny_trial(head={**SPARSE, "sparsity": {"penalty": penalty, "shrink": shrink}})
+        trainer = trainer_of(spec)
+        list(trainer.epochs())
+        weights = torch.cat([w.detach().flatten() for w in head_weights(trainer.model.head)])
+        return float((weights == 0).double().mean())
+
+    assert zeros(0.0) == 0.0
+    assert zeros(1.0) > 0.1
+    assert zeros(50.0) == 1.0
+
+
+def test_shrink_is_the_total_shrinkage_in_median_weights() -> None:
+    spec = tiny_trial(head={**SPARSE, "sparsity": {"penalty": "l1", "shrink": 2.0}})
+    trainer = trainer_of(spec)
+    assert trainer.sparsifier is not None
+    start = torch.cat([w.detach().abs().flatten() for w in head_weights(trainer.model.head)])
+    total = sum(learning_rate(spec.optim, s, trainer.steps) for s in range(3 * trainer.steps))
+    assert trainer.sparsifier.strength * total == pytest.approx(2.0 * float(start.quantile(0.5)), rel=1e-5)
+
+
+def test_mean_reduction_means_the_same_at_any_width() -> None:
+    def strength(reduction: str) -> float:
+        head = {**SPARSE, "sparsity": {"penalty": "l1", "weight": 1.0, "reduction": reduction}}
+        sparsifier = trainer_of(tiny_trial(head=head)).sparsifier
+        assert sparsifier is not None
+        return sparsifier.strength
+
+    entries = sum(w.numel() for w in head_weights(trainer_of(tiny_trial(head=SPARSE)).model.head))
+    assert strength("mean") == pytest.approx(strength("sum") / entries)
+
+
+@pytest.mark.parametrize("penalty", [{"penalty": "hoyer"}, {"penalty": "l1", "scale_free": True}])
+def test_gradient_penalties_raise_hoyer_sparsity(penalty: dict[str, object]) -> None:
+    def l1_over_l2(weight: float) -> float:
+        head = {**SPARSE, "sparsity": {**penalty, "step": "gradient", "weight": weight}}
+        trainer = trainer_of(tiny_trial(head=head))
+        list(trainer.epochs())
+        return sum(float(w.abs().sum() / w.norm()) for w in head_weights(trainer.model.head))
+
+    assert l1_over_l2(0.1) < l1_over_l2(0.0)
+
+
+def test_too_large_a_batch_is_refused_by_name() -> None:
+    with pytest.raises(TrainingError, match=r"optim.batch \(128\) exceeds the 64 training images"):
+        trainer_of(tiny_trial(optim={"kind": "sgd", "epochs": 2, "batch": 128}))
+
+
+def test_divergence_is_raised_not_reported() -> None:
+    spec = tiny_trial(optim={"kind": "sgd", "lr": 1e30, "epochs": 3, "batch": 32, "warmup_epochs": 0})
+    with pytest.raises(Diverged, match="epoch"):
+        list(trainer_of(spec).epochs())
+
+
+def test_an_untrained_trial_has_no_epochs() -> None:
+    trainer = trainer_of(tiny_trial(optim={"kind": "sgd", "epochs": 0}))
+    assert list(trainer.epochs()) == []
+    assert all(math.isfinite(float(p.sum())) for p in trainer.model.parameters())

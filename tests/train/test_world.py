@@ -1,0 +1,112 @@
+"""Two workers with half the batch each are one worker with the whole batch: loss, gradients, statistics."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from ablate.data import two_views
+from ablate.train import Trainer, World
+from tests.train.synthetic import tiny_data, tiny_trial
+
+CPU = torch.device("cpu")
+
+
+def _loss_and_gradients(world: World, dtype: torch.dtype, batch_stats: str) -> dict[str, Any]:
+    """One forward and backward of a batch of 32 on fixed views, each worker taking its share."""
+    spec = tiny_trial(compute={"batch_stats": batch_stats})
+    data = tiny_data()
+    trainer = Trainer(spec, data, world, CPU)
+    trainer.model.to(dtype)
+    trainer.model.train()
+    rows = world.share(torch.arange(32))
+    v1, v2 = two_views(data.train.images[rows], data.train.ids[rows], spec.views, seed=0, epoch=0)
+    loss = trainer.loss(v1.to(dtype), v2.to(dtype))
+    loss.backward()
+    total = loss.detach().clone()
+    world.sum_([total])
+    grads = [p.grad for p in trainer.model.parameters()]
+    world.sum_(grads)
+    stats = {k: v for k, v in trainer.model.state_dict().items() if "running" in k}
+    return {"loss": total, "grads": grads, "stats": stats}
+
+
+def _train(world: World, epochs: int) -> dict[str, Any]:
+    trainer = Trainer(tiny_trial(), tiny_data(), world, CPU)
+    reports = [report for report, _ in zip(trainer.epochs(), range(epochs), strict=False)]
+    return {"losses": [r.loss for r in reports], "model": trainer.model.state_dict()}
+
+
+def _worker(rank: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    world = World.from_process_group()
+    found = {
+        "double": _loss_and_gradients(world, torch.float64, "global"),
+        "single": _loss_and_gradients(world, torch.float32, "global"),
+        "local": _loss_and_gradients(world, torch.float64, "local"),
+        "trained": _train(world, 2),
+    }
+    torch.save(found, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("world")
+    mp.spawn(_worker, args=(2, str(folder)), nprocs=2)
+    return [torch.load(Path(folder) / f"rank{rank}.pt") for rank in range(2)]
+
+
+def _largest_difference(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
+    scale = max(float(t.abs().max()) for t in theirs)
+    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)) / scale
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance"), [
+    ("double", torch.float64, 1e-6), ("single", torch.float32, 1e-5),
+])  # fmt: skip
+def test_two_workers_give_one_workers_loss_and_gradients(
+    two_workers: list[dict[str, Any]], name: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    alone = _loss_and_gradients(World.single(), dtype, "global")
+    for found in two_workers:
+        assert abs(float(found[name]["loss"] - alone["loss"])) < tolerance
+        assert _largest_difference(found[name]["grads"], alone["grads"]) < tolerance
+
+
+def test_running_statistics_are_shared(two_workers: list[dict[str, Any]]) -> None:
+    alone = _loss_and_gradients(World.single(), torch.float64, "global")["stats"]
+    for found in two_workers:
+        assert found["double"]["stats"].keys() == alone.keys()
+        for key, value in alone.items():
+            assert torch.allclose(found["double"]["stats"][key], value, atol=1e-9)
+
+
+def test_unsynchronised_statistics_differ(two_workers: list[dict[str, Any]]) -> None:
+    alone = _loss_and_gradients(World.single(), torch.float64, "global")
+    local = two_workers[0]["local"]
+    assert abs(float(local["loss"] - alone["loss"])) > 1e-4
+    assert _largest_difference(local["grads"], alone["grads"]) > 1e-3
+
+
+def test_training_keeps_the_workers_identical_and_close_to_one_worker(two_workers: list[dict[str, Any]]) -> None:
+    first, second = (found["trained"] for found in two_workers)
+    alone = _train(World.single(), 2)
+    assert first["losses"] == second["losses"]
+    assert all(torch.equal(first["model"][k], second["model"][k]) for k in alone["model"])
+    assert first["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+
+
+def test_a_world_of_one_shares_and_sums_nothing() -> None:
+    world, rows = World.single(), torch.arange(6.0)
+    assert world.share(rows) is rows
+    assert world.gather(rows) is rows
+    before = copy.deepcopy(rows)
+    world.sum_([rows])
+    assert torch.equal(rows, before)
