@@ -1,4 +1,6 @@
-"""torchvision, importable beside a torch from another build: ``from ablate.torchvision_import import torchvision``.
+"""torchvision, importable beside a torch from another build.
+
+Use it as ``from ablate.torchvision_import import torchvision``.
 
 pip readily installs a CPU torch and a CUDA torchvision together. torchvision's compiled operators then
 cannot be loaded, and its Python half still describes the shapes of two of them, ``nms`` and ``qnms``, so
@@ -36,9 +38,9 @@ def _import() -> ModuleType:
 
 
 def _declare_operators() -> None:
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
 
 

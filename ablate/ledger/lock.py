@@ -26,10 +26,10 @@ def acquire(path: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = _describe(os.read(descriptor, 4096))
+        found = _describe(os.read(descriptor, 4096))
         os.close(descriptor)
         raise LedgerBusy(
-            f"{path.parent}: another driver is running this sweep: {holder}. Wait until it ends or stop it."
+            f"{path.parent}: another driver is running this sweep: {found}. Wait until it ends or stop it."
         ) from None
     except OSError as error:
         os.close(descriptor)
@@ -37,9 +37,10 @@ def acquire(path: Path) -> int:
             f"{path}: this file system does not lock files ({error.strerror}), so a second driver could not "
             "be kept out. Put the runs folder elsewhere."
         ) from None
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+    since = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    os.pwrite(descriptor, holder.encode(), 0)
     return descriptor
 
 

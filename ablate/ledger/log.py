@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,6 @@ class Ledger:
     def __init__(self, path: Path, descriptor: int, lock_descriptor: int, end: Position) -> None:
         self.path = path
         self._file, self._lock, self._end = descriptor, lock_descriptor, end
-        self.clock: Callable[[], float] = time.time
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -65,7 +64,7 @@ class Ledger:
 
         Raises LedgerError if they cannot be written (say, the disk is full); the file is then as it was.
         """
-        now = self.clock()
+        now = time.time()
         records = [self._stamp(event, i, now) for i, event in enumerate(events)]
         data = b"".join(map(encode, records))
         try:
@@ -95,8 +94,9 @@ class Ledger:
         return Ledger.tail(path)[0]
 
     @staticmethod
-    def tail(path: Path, start: Position = Position()) -> tuple[list[Event], Position]:  # noqa: B008 (frozen)
-        """The records after ``start`` and the position after them, for readers that follow a live sweep."""
+    def tail(path: Path, start: Position | None = None) -> tuple[list[Event], Position]:
+        """The records after ``start`` (None: all) and the position after them, to follow a live sweep."""
+        start = start or Position()
         with path.open("rb") as file:
             file.seek(start.offset)
             whole, newline, _torn = file.read().rpartition(b"\n")

@@ -95,7 +95,7 @@ def _directions(z: Tensor) -> Tensor:
     """Rows divided by their L2 norms, in float32 at least."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     norm = torch.linalg.vector_norm(z, dim=1, keepdim=True)
-    known = norm > _NO_DIRECTION
+    known = ~(norm <= _NO_DIRECTION)  # so that NaN stays NaN
     return torch.where(known, z / torch.where(known, norm, torch.ones_like(norm)), torch.zeros_like(z))
 
 

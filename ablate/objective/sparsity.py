@@ -10,9 +10,10 @@ linear layers (biases and norms excluded):
 - ``hoyer``: ||W||_1 / ||W||_2 of each layer, from 1 (one entry) to sqrt(entries); the group is the layer.
 
 The groups of all layers are summed; reduction ``mean`` divides that, or equally lambda, by ``group_count``,
-their number in the whole head, so that a strength means the same at any width. ``scale_free`` takes W / ||W||_F for W: any norm penalty on a
-layer followed by batch norm, or on the last layer (z is normalised), can be met by shrinking the scale
-without changing the function; this one cannot. Scale-free ``l1`` is the ``hoyer`` ratio.
+their number in the whole head, so that a strength means the same at any width. ``scale_free`` takes
+W / ||W||_F for W: any norm penalty on a layer followed by batch norm, or on the last layer (z is
+normalised), can be met by shrinking the scale without changing the function; this one cannot. Scale-free
+``l1`` is the ``hoyer`` ratio.
 
 **Proximal steps.** After an optimiser step, w <- prox_{eta lambda R}(w), which sets exact zeros. eta is
 

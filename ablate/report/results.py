@@ -25,8 +25,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ablate.ledger import Ledger
-from ablate.report.trials import Event, TrialRecord, fold_trials, natural_key
+from ablate.ledger import Event, Ledger
+from ablate.report.trials import TrialRecord, fold_trials, natural_key, opening
 from ablate.spec.base import flatten
 
 _IDENTITY = {
@@ -79,11 +79,8 @@ def _identity(r: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _param_names(
-    events: list[Event], records: list[TrialRecord], specs: list[dict[str, Any]]
-) -> list[str]:
-    space = next((e["sweep"].get("space", {}) for e in events if e["event"] == "opened"), {})
-    drawn = _distinct([*space, *(key for r in records for key in r.params)])
+def _param_names(events: list[Event], records: list[TrialRecord], specs: list[dict[str, Any]]) -> list[str]:
+    drawn = _distinct([*opening(events)["sweep"]["space"], *(key for r in records for key in r.params)])
     every = {key for spec in specs for key in spec}
     varies = [key for key in every if len({repr(spec.get(key)) for spec in specs}) > 1]
     return _distinct([*drawn, *sorted(varies)], without={"seed"})

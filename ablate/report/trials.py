@@ -10,12 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-Event = dict[str, Any]
+from ablate.ledger import Event
 
 
 @dataclass
 class TrialRecord:
-    """One trial, as far as the ledger knows it. Times are Unix seconds."""
+    """One trial, as far as the ledger tells. Times are Unix seconds.
+
+    ``state`` is COMPLETE, PRUNED, COLLAPSED or FAILED, and before that RUNNING or WAITING. ``spec`` is empty
+    and ``spec_hash`` None where the drawn parameters make no valid trial.
+    """
 
     trial: str
     stage: str
@@ -23,7 +27,7 @@ class TrialRecord:
     seed: int
     params: dict[str, Any]
     spec: dict[str, Any]
-    spec_hash: str
+    spec_hash: str | None
     asked: float
     state: str = "WAITING"
     reason: str = ""
@@ -31,7 +35,6 @@ class TrialRecord:
     started: float | None = None
     ended: float | None = None
     curve: dict[int, dict[str, float]] = field(default_factory=dict)
-    reported: dict[int, float] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -40,27 +43,40 @@ class TrialRecord:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The last value reported of every metric, and the final ones over them."""
-        last: dict[str, float] = {}
-        for epoch in sorted(self.curve):
-            last |= self.curve[epoch]
-        return last | self.final
+        """The last value of every metric; of a finished trial those that it was finished with."""
+        if self.finished:
+            return self.final
+        return {name: value for _, row in sorted(self.curve.items()) for name, value in row.items()}
 
 
 def fold_trials(events: Iterable[Event]) -> dict[str, TrialRecord]:
-    """Records by trial id, in the order in which trials were asked for.
-
-    A trial that was interrupted and resumed may report an epoch again; the first report counts. States
-    beside those of finished trials (COMPLETE, PRUNED, COLLAPSED, FAILED) are WAITING and RUNNING.
-    """
+    """Records by trial id, in the order in which trials were asked for."""
     records: dict[str, TrialRecord] = {}
     for event in events:
-        kind = event["event"]
-        if kind == "asked":
-            records[event["trial"]] = _asked(event)
-        elif kind in ("started", "reported", "finished"):
-            _advance(records[event["trial"]], event)
+        fold_event(records, event)
     return records
+
+
+def fold_event(records: dict[str, TrialRecord], event: Event) -> None:
+    """Bring ``records`` up to date with one more event. A trial that restarts loses its later epochs."""
+    match event["event"]:
+        case "asked":
+            records[event["trial"]] = _asked(event)
+        case "started":
+            record = records[event["trial"]]
+            record.state, record.started = "RUNNING", record.started or event["time"]
+        case "reported":
+            record, epoch = records[event["trial"]], event["epoch"]
+            record.curve[epoch], record.epochs = event["metrics"], epoch
+        case "abandoned":
+            _rewind(records[event["trial"]], event["epoch"])
+        case "resumed":
+            for trial, epoch in event["epochs"].items():
+                _rewind(records[trial], epoch)
+        case "finished":
+            record = records[event["trial"]]
+            record.state, record.reason = event["state"], event["reason"]
+            record.epochs, record.final, record.ended = event["epochs"], event["metrics"], event["time"]
 
 
 def _asked(event: Event) -> TrialRecord:
@@ -70,41 +86,27 @@ def _asked(event: Event) -> TrialRecord:
         arm=event["arm"],
         seed=event["seed"],
         params=event["params"],
-        spec=event["spec"],
+        spec=event["spec"] or {},
         spec_hash=event["spec_hash"],
         asked=event["time"],
     )
 
 
-def _advance(record: TrialRecord, event: Event) -> None:
-    if event["event"] == "started":
-        record.started = record.started or event["time"]
-        record.state = "RUNNING"
-    elif event["event"] == "reported":
-        if event["epoch"] not in record.curve:
-            record.curve[event["epoch"]] = _numbers(event["metrics"])
-            record.reported[event["epoch"]] = event["time"]
-            record.epochs = max(record.epochs, event["epoch"])
-    else:
-        record.state, record.reason = event["state"], event["reason"] or ""
-        record.epochs, record.ended = event["epochs"], event["time"]
-        record.final = _numbers(event["metrics"] or {})
+def _rewind(record: TrialRecord, epoch: int) -> None:
+    record.state = "WAITING"
+    record.curve = {e: row for e, row in record.curve.items() if 0 < e <= epoch}
+    record.epochs = max(record.curve, default=0)
 
 
-def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if value is not None}
-
-
-def natural_key(trial: str) -> tuple[str, int, str]:
+def natural_key(trial: str) -> tuple[str, int]:
     """Sort key of trial ids: by letters, then by number, so that t10000 follows t9999."""
-    match = re.fullmatch(r"(\D*)(\d*)(.*)", trial)
-    letters, number, rest = match.groups() if match else (trial, "", "")
-    return letters, int(number or 0), rest
+    letters = re.match(r"\D*", trial)
+    prefix = letters.group() if letters else ""
+    return prefix, int(trial[len(prefix) :] or 0)
 
 
 def opening(events: list[Event]) -> Event:
     """The event that opened the sweep, with its resolved ``sweep``. Raises ValueError if there is none."""
-    for event in events:
-        if event["event"] == "opened":
-            return event
-    raise ValueError("the ledger holds no `opened` event: this is not the record of a sweep")
+    if events and events[0]["event"] == "opened":
+        return events[0]
+    raise ValueError("the ledger does not begin with an `opened` event: it is not the record of a sweep")

@@ -21,13 +21,18 @@ class Spec(BaseModel):
     )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and scalars, every default written out."""
-        return self.model_dump(mode="json")
+        """Plain dictionaries, lists and scalars, every default written out, ``kind`` first."""
+        return _kind_first(self.model_dump(mode="json"))
+
+
+def _kind_first(tree: dict[str, Any]) -> dict[str, Any]:
+    ordered = {"kind": tree["kind"], **tree} if "kind" in tree else tree
+    return {k: _kind_first(v) if isinstance(v, dict) else v for k, v in ordered.items()}
 
 
 def wrong(at: str, message: str) -> PydanticCustomError:
     """A mistake that a validator found, placed at the dotted key ``at`` below the model it validates."""
-    return PydanticCustomError("wrong", "{message}", {"message": message, "at": at})
+    return PydanticCustomError("wrong", "{at}: {message}", {"message": message, "at": at})
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -56,10 +56,13 @@ class ParquetData(_Photos):
 
     kind: Literal["parquet"] = "parquet"
     path: str
+    label: str | None = Field(
+        None, description="the label column, if the files have several; null: the only one"
+    )
 
 
 class FolderData(_Photos):
-    """``path/train/<class>/*`` and ``path/test/<class>/*``, or ``path/<class>/*`` split once for all seeds."""
+    """``path/{train,test}/<class>/*``, or ``path/<class>/*`` split once for all seeds."""
 
     kind: Literal["folder"] = "folder"
     path: str

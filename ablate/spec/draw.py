@@ -31,20 +31,20 @@ from ablate.spec.views import VIEW_PRESETS, expand_preset
 SPARSITY = "head.sparsity"
 SWITCH = f"{SPARSITY}.penalty"  # null here: no such section
 RIVALS = {f"{SPARSITY}.weight": f"{SPARSITY}.shrink", f"{SPARSITY}.shrink": f"{SPARSITY}.weight"}
+_STARTERS = ("kind", "preset", "penalty")  # last names of keys that start their section afresh or remove it
 _MISSING = object()
 
 
 def order(space: Mapping[str, Distribution]) -> list[str]:
     """Keys in the order of the file, but each after those its ``when`` depends on.
 
-    Raises ValueError naming the keys of a cycle.
+    Raises ValueError naming the keys of a cycle (:func:`cycle`).
     """
-    sorter = TopologicalSorter({key: _depends_on(entry, space) for key, entry in space.items()})
+    if keys := cycle(space):
+        raise ValueError(f"when makes a cycle: {' -> '.join(keys)}")
+    sorter = TopologicalSorter(_graph(space))
+    sorter.prepare()
     place = {key: i for i, key in enumerate(space)}
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        raise ValueError(f"when makes a cycle: {' -> '.join(reversed(error.args[1]))}") from None
     result: list[str] = []
     ready: list[str] = list(sorter.get_ready())
     while ready:
@@ -54,6 +54,15 @@ def order(space: Mapping[str, Distribution]) -> list[str]:
         sorter.done(key)
         ready += sorter.get_ready()
     return result
+
+
+def cycle(space: Mapping[str, Distribution]) -> list[str]:
+    """Keys each of which waits for the next, the first and last the same; empty if there is no such cycle."""
+    try:
+        TopologicalSorter(_graph(space)).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 def draw(
@@ -78,12 +87,12 @@ def apply(base: TrialSpec, params: Mapping[str, Any]) -> TrialSpec:
 
     Raises ValueError (pydantic's ValidationError where a model refuses it) if the result is not a trial.
     """
+    _no_strength_without_penalty(params)
     return TrialSpec.model_validate(overlay(base.as_dict(), params))
 
 
 def overlay(tree: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """The plain-dictionary form of :func:`apply`, not yet validated; ``tree`` is left as it is."""
-    _no_strength_without_penalty(params)
     result = _with_views_of_new_source(deepcopy(tree), params)
     for key in sorted(params, key=_outer_and_kinds_first):
         _put(result, key, params[key])
@@ -108,15 +117,20 @@ def lookup(tree: Mapping[str, Any], key: str, missing: Any = None) -> Any:
     return value
 
 
+def _graph(space: Mapping[str, Distribution]) -> dict[str, set[str]]:
+    return {key: _depends_on(entry, space) for key, entry in space.items()}
+
+
 def _depends_on(entry: Distribution, space: Mapping[str, Distribution]) -> set[str]:
     """The keys of the space that decide the values named in ``when``: themselves, and kinds above them."""
-    return {other for name in entry.when or {} for other in (name, *_deciders(name)) if other in space}
+    return {other for name in entry.when or {} for other in (name, *deciders(name)) if other in space}
 
 
-def _deciders(key: str) -> list[str]:
+def deciders(key: str) -> list[str]:
+    """Keys that would start a section above ``key`` afresh."""
     parts = key.split(".")
     above = [".".join(parts[:i]) for i in range(1, len(parts))]
-    return [f"{prefix}.{name}" for prefix in above for name in ("kind", "preset", "penalty")]
+    return [f"{prefix}.{name}" for prefix in above for name in _STARTERS]
 
 
 def _holds(
@@ -136,7 +150,7 @@ def _holds(
 
 def _outer_and_kinds_first(key: str) -> tuple[int, bool]:
     parts = key.split(".")
-    return len(parts), parts[-1] not in ("kind", "preset", "penalty")
+    return len(parts), parts[-1] not in _STARTERS
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -13,7 +13,17 @@ from ablate.spec.base import Spec
 from ablate.spec.trial import TrialSpec
 
 # What a trial's numbers depend on. Editing a comment elsewhere does not make finished work stale.
-_CODE_THAT_MATTERS = ("spec/trial.py", "spec/views.py", "data", "model", "objective", "train", "measure", "trial")
+_CODE_THAT_MATTERS = (
+    "spec/streams.py",
+    "spec/trial.py",
+    "spec/views.py",
+    "data",
+    "model",
+    "objective",
+    "train",
+    "measure",
+    "trial",
+)
 _LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ffcv")
 
 

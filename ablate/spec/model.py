@@ -59,7 +59,9 @@ class Sparsity(Spec):
             raise ValueError("give exactly one of weight and shrink")
         smooth = self.penalty == "hoyer" or self.scale_free
         if smooth and self.step == "proximal":
-            raise wrong("step", "hoyer and scale-free penalties have no proximal step here; use step: gradient")
+            raise wrong(
+                "step", "hoyer and scale-free penalties have no proximal step here; use step: gradient"
+            )
         if smooth and self.shrink is not None:
             raise wrong(
                 "shrink", "it measures proximal shrinkage; hoyer and scale-free penalties need weight"

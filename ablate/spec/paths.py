@@ -22,10 +22,14 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Slot:
-    """One meaning of a dotted key: field ``name`` of the model ``owner``."""
+    """One meaning of a dotted key: field ``name`` of the last of ``owners``, the models on the way to it."""
 
-    owner: type[Spec]
+    owners: tuple[type[Spec], ...]
     name: str
+
+    @property
+    def owner(self) -> type[Spec]:
+        return self.owners[-1]
 
     @property
     def field(self) -> FieldInfo:
@@ -36,18 +40,24 @@ class Slot:
         """The models this field may hold; empty for a plain value."""
         return members(self.field.annotation)
 
-    def check(self, value: Any) -> Spec:
-        """Validate ``value`` as this field alone; raises pydantic's ValidationError with locations in ``value``."""
-        return _holder(self.owner, self.name).model_validate({"value": value})
+    @property
+    def holder(self) -> type[Spec]:
+        """A model whose only field, ``value``, is this one."""
+        return _holder(self.owner, self.name)
+
+    def value(self, raw: Any) -> Any:
+        """The checked value of this field alone; raises pydantic's ValidationError, located in ``holder``."""
+        return self.holder.model_validate({"value": raw}).value  # type: ignore[attr-defined]
 
 
 def slots(model: type[Spec], key: str) -> list[Slot]:
     """Every meaning of ``key`` under ``model``; empty if it has none."""
-    owners: tuple[type[Spec], ...] = (model,)
+    chains: list[tuple[type[Spec], ...]] = [(model,)]
     *sections, last = key.split(".")
     for name in sections:
-        owners = tuple(m for o in owners if name in o.model_fields for m in members(_annotation(o, name)))
-    return [Slot(o, last) for o in owners if last in o.model_fields]
+        holders = [c for c in chains if name in c[-1].model_fields]
+        chains = [(*c, m) for c in holders for m in members(_annotation(c[-1], name))]
+    return [Slot(c, last) for c in chains if last in c[-1].model_fields]
 
 
 def section(model: type[Spec], key: str) -> tuple[type[Spec], ...]:
@@ -106,11 +116,14 @@ def untag(model: type[Spec], loc: tuple[str | int, ...]) -> tuple[Path, type[Spe
         step = rest.pop(0)
         path.append(step)
         owner = here if isinstance(here, type) and issubclass(here, Spec) else None
-        field = owner.model_fields.get(str(step)) if owner is not None else None
-        here = (field.annotation if field is not None else None) if owner is not None else _item(here)
-        here, tagged = _unwrap(here, field)
-        if tagged and rest:
-            here = tagged.get(str(rest.pop(0)))
+        if owner is None:
+            here = _item(here)
+        else:
+            field = owner.model_fields.get(str(step))
+            here = field.annotation if field is not None else None
+        here, tags = _alternatives(here)
+        if tags is not None and rest:
+            here = tags.get(str(rest.pop(0)))
     return tuple(path), owner
 
 
@@ -130,15 +143,15 @@ def _item(annotation: Any) -> Any:
     return args[-1] if args else None
 
 
-def _unwrap(annotation: Any, field: FieldInfo | None) -> tuple[Any, dict[str, type[Spec]]]:
-    """Strip Annotated and ``| None``; the models by the tag pydantic puts in locations, if it puts one."""
+def _alternatives(annotation: Any) -> tuple[Any, dict[str, type[Spec]] | None]:
+    """Strip Annotated and ``| None``. For a union: models by the tag that pydantic puts in locations."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, UnionType):
-        return annotation, {}
+        return annotation, None
     parts = [a for a in get_args(annotation) if a is not NoneType]
     if len(parts) == 1:
-        return _unwrap(parts[0], field)
+        return _alternatives(parts[0])
     return annotation, {tag: m for part in parts for m in members(part) for tag in _tags(part, m)}
 
 
@@ -150,4 +163,4 @@ def _tags(part: Any, model: type[Spec]) -> tuple[str, ...]:
 @cache
 def _holder(owner: type[Spec], name: str) -> type[Spec]:
     field = owner.model_fields[name]
-    return create_model("Value", __base__=Spec, value=(field.annotation, field))
+    return create_model("Value", __base__=Spec, value=(field.annotation, field))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from ablate.spec.base import Spec, wrong
 
 Scalar = str | bool | int | float | None
+_Whole = int  # under this name where a field is called int
 Role = Literal["scientific", "nuisance"]
 
 
@@ -16,7 +17,9 @@ class _Entry(Spec):
     when: dict[str, Any] | None = Field(
         None, description="drawn only if every named key has the value, or one of the values, given"
     )
-    role: Role | None = Field(None, description="scientific: what the question is about; nuisance: to be tuned")
+    role: Role | None = Field(
+        None, description="scientific: what the question is about; nuisance: to be tuned"
+    )
 
 
 class Choice(_Entry):
@@ -26,7 +29,7 @@ class Choice(_Entry):
 
     @model_validator(mode="after")
     def _distinct(self) -> Choice:
-        if len({repr(v) for v in self.choice}) < len(self.choice):
+        if len({(isinstance(v, bool), v) for v in self.choice}) < len(self.choice):
             raise wrong("choice", f"repeats a value: {list(self.choice)}")
         return self
 
@@ -36,7 +39,7 @@ class IntRange(_Entry):
 
     int: Annotated[tuple[int, int], Field(strict=False)]
     log: bool = False
-    step: Annotated[int, Field(ge=1)] = 1
+    step: Annotated[_Whole, Field(ge=1)] = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> IntRange:

@@ -82,12 +82,15 @@ class MeasureSpec(Spec):
         description="candidates for the probe's L2 strength, chosen on an inner split of train",
     )
     collapse: float = Field(
-        1e-3, ge=0, lt=1, description="complete collapse: mean per-dimension spread of sqrt(d) * z/|z| below this"
+        1e-3,
+        ge=0,
+        lt=1,
+        description="complete collapse: mean per-dimension spread of sqrt(d) * z/|z| below this",
     )
 
 
 class TrialSpec(Spec):
-    """One trial. Constants left out of ``views`` are the data source's preset, written out in the resolved spec."""
+    """One trial. Constants left out of ``views`` are the data source's preset; a resolved spec shows all."""
 
     model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("views"))
 
@@ -108,10 +111,11 @@ class TrialSpec(Spec):
         if not isinstance(value, dict):
             return value
         views, data = value.get("views", {}), value.get("data")
+        source = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
         if not isinstance(views, dict) or "preset" in views or len(views) == len(ViewSpec.model_fields):
             return value
         # A source that is missing or unknown is refused for itself; its views should not be a second mistake.
-        preset = PRESET_OF_SOURCE.get(str(data.get("kind")) if isinstance(data, dict) else "", "photos-32")
+        preset = PRESET_OF_SOURCE.get(str(source), "photos-32")
         return {**value, "views": {"preset": preset, **views}}
 
     @model_validator(mode="after")
@@ -127,5 +131,5 @@ class TrialSpec(Spec):
         if encoder.kind == "pixels":
             return 3 * self.views.size**2
         if encoder.kind == "tiny-resnet":
-            return encoder.width * 2 ** (len(encoder.blocks) - 1)
-        return {"resnet18": 512, "resnet34": 512, "resnet50": 2048}[encoder.kind]
+            return encoder.width << (len(encoder.blocks) - 1)  # doubled at each stage after the first
+        return 2048 if encoder.kind == "resnet50" else 512

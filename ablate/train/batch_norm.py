@@ -52,15 +52,15 @@ class WorldBatchNorm(nn.Module):
         self.running_var.lerp_(unbiased_var, rate)
 
 
-def share_batch_stats(model: nn.Module, world: World) -> nn.Module:
+def share_batch_stats(model: nn.Module, world: World, device: torch.device) -> nn.Module:
     """Make every batch norm of ``model`` use the statistics of the whole world's batch."""
     if world.size == 1:
         return model
-    if next(model.parameters()).is_cuda:
+    if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
             setattr(model, name, WorldBatchNorm(child, world))
         else:
-            share_batch_stats(child, world)
+            share_batch_stats(child, world, device)
     return model

@@ -52,8 +52,8 @@ class Trainer:
         self.epoch = 0
         model = build_model(spec).to(device=device, memory_format=torch.channels_last)
         self.model: ContrastiveModel = model
-        if spec.compute.batch_stats == "global" and any(True for _ in model.parameters()):
-            share_batch_stats(model, world)
+        if spec.compute.batch_stats == "global":
+            share_batch_stats(model, world, device)
         self.optimiser = build_optimiser(spec.optim, model.encoder, model.head) if spec.optim.epochs else None
         self.steps = self._steps_per_epoch()
         self.sparsifier = self._sparsifier()

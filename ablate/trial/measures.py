@@ -23,6 +23,7 @@ from ablate.model import ContrastiveModel, head_weights
 from ablate.objective.sparsity import sparsity_measures
 from ablate.spec.streams import stream_seed
 from ablate.spec.trial import TrialSpec
+from ablate.train import Diverged
 
 _CHUNK = 512
 _PAIRS = 1024  # images whose two views alignment and uniformity are taken over
@@ -41,13 +42,20 @@ class Features:
 
 @torch.inference_mode()
 def extract(model: ContrastiveModel, images: Tensor, spec: TrialSpec) -> Features:
-    """Features of uint8 images [N, 3, H, W], in eval mode; the model's mode is left as it was."""
+    """Features of uint8 images [N, 3, H, W], in eval mode; the model's mode is left as it was.
+
+    Raises Diverged if they are not finite.
+    """
     was_training = model.training
     model.eval()
     parts = [model(plain_view(chunk, spec.views)) for chunk in images.split(_CHUNK)]
     model.train(was_training)
     h = torch.cat([h for h, _ in parts])
-    return Features(h, h if spec.head.kind == "none" else torch.cat([z for _, z in parts]))
+    z = h if spec.head.kind == "none" else torch.cat([z for _, z in parts])
+    for name, x in (("h", h), ("z", z)):
+        if not bool(torch.isfinite(x).all()):
+            raise Diverged(f"{name} is not finite")
+    return Features(h, z)
 
 
 def validation_metrics(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:

@@ -74,15 +74,18 @@ class TrialRun:
         return self.epoch >= self.spec.optim.epochs
 
     def step(self) -> EpochReport:
-        """Train one epoch and measure it. Raises TrialFailure on divergence or complete collapse."""
+        """Train one epoch and measure it. Raises TrialFailure, whatever went wrong, complete collapse included."""
+        try:
+            return self._step()
+        except Exception as error:
+            raise describe_failure(error) from error
+
+    def _step(self) -> EpochReport:
         metrics: dict[str, float] = {}
         if self.spec.optim.epochs == 0:
             self._reported_untrained = True
         else:
-            try:
-                report = next(self._epochs)
-            except Exception as error:
-                raise describe_failure(error) from error
+            report = next(self._epochs)
             metrics = {"loss": report.loss, "views_per_second": report.views_per_second}
         if self.world.rank == 0 and (self.done or self.epoch % self.spec.measure.every == 0):
             metrics |= validation_metrics(self.trainer.model, self.data, self.spec)

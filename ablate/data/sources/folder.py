@@ -7,6 +7,7 @@ Hidden files and files that are not images by their ending are left alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ablate.data.choose import choose_stratified
 from ablate.data.error import DataError
 from ablate.data.sources.image import decode
-from ablate.data.sources.registry import Image, Indices, Part, Source, register
+from ablate.data.sources.registry import Decode, Image, Indices, Part, Source, register
 from ablate.spec.data import FolderData
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -89,8 +90,11 @@ def _labels(files: list[list[Path]]) -> Indices:
 
 
 def _part(spec: FolderData, files: list[Path], labels: Indices) -> Part:
-    def read(indices: Indices) -> Iterator[Image]:
-        return (decode(_bytes(files[i]), spec.resolution, str(files[i])) for i in indices)
+    def image(file: Path) -> Image:
+        return decode(_bytes(file), spec.resolution, str(file))
+
+    def read(indices: Indices) -> Iterator[Decode]:
+        return (partial(image, files[i]) for i in indices)
 
     return Part(labels, np.arange(len(labels), dtype=np.int64), read, lambda i: str(files[i]))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ablate.data.error import DataError
 from ablate.data.sources.image import decode
-from ablate.data.sources.registry import Image, Indices, Part, Source, register
+from ablate.data.sources.registry import Decode, Indices, Part, Source, register
 from ablate.spec.data import ParquetData
 
 
@@ -93,12 +94,14 @@ def _features(file: Path, label: str | None) -> _Features:
         named = {name: tuple(features[name]["names"]) for name in kinds if kinds[name] == "ClassLabel"}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{file}: no readable Hugging Face features in its schema metadata (columns: {', '.join(columns)}). "
-            "Write it with the `datasets` library, which stores them."
+            f"{file}: no readable Hugging Face features in its schema metadata (columns: "
+            f"{', '.join(columns)}). Write it with the `datasets` library, which stores them."
         ) from error
     image = _only([name for name, kind in kinds.items() if kind == "Image"], "Image", file)
     if label is not None and label not in named:
-        raise DataError(f"{file}: data.label is {label!r}; its class labels are: {', '.join(named) or 'none'}.")
+        raise DataError(
+            f"{file}: data.label is {label!r}; its class labels are: {', '.join(named) or 'none'}."
+        )
     chosen = label or _only(list(named), "ClassLabel", file, "Choose one as data.label.")
     return _Features(image, chosen, named[chosen])
 
@@ -118,11 +121,11 @@ def _part(spec: ParquetData, files: list[Path], features: _Features) -> Part:
         file = int(np.searchsorted(starts, index, side="right")) - 1
         return f"{files[file]} row {index - starts[file]}"
 
-    def read(indices: Indices) -> Iterator[Image]:
+    def read(indices: Indices) -> Iterator[Decode]:
         for file, start, end in zip(files, starts[:-1], starts[1:], strict=True):
             inside = indices[(indices >= start) & (indices < end)]
             for row, encoded in _encoded(file, features.image, inside - start):
-                yield decode(encoded, spec.resolution, f"{file} row {row}")
+                yield partial(decode, encoded, spec.resolution, f"{file} row {row}")
 
     labels = np.concatenate(per_file)
     return Part(labels, np.arange(len(labels), dtype=np.int64), read, where)

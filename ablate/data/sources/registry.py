@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from ablate.spec.data import DataSpec
 
 Image = NDArray[np.uint8]  # [H, W, 3]
 Indices = NDArray[np.int64]
+Decode = Callable[[], Image]  # work left to do, in any thread; raises DataError naming the file
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Part:
 
     labels: Indices  # [N], positions in the source's class names
     groups: Indices  # [N]; images of one group never part between train and validation
-    read: Callable[[Indices], Iterator[Image]]  # decodes the images at these ascending positions; DataError
+    read: Callable[[Indices], Iterator[Decode]]  # the images at these ascending positions, to be decoded
     where: Callable[[int], str]  # names the file (and row) of a position, for errors
 
 
@@ -70,13 +72,17 @@ def kind_of(spec: DataSpec) -> Kind:
     return _KINDS[type(spec)]
 
 
-def array_part(images: NDArray[np.uint8], labels: Indices, groups: Indices | None = None, *, name: str) -> Part:
-    """A part held in memory: ``images`` [N, H, W] or [N, H, W, 3]; without ``groups`` each image is its own."""
+def array_part(
+    images: NDArray[np.uint8], labels: Indices, groups: Indices | None = None, *, name: str
+) -> Part:
+    """A part in memory: ``images`` [N, H, W] or [N, H, W, 3]; without ``groups`` each is its own."""
 
-    def read(indices: Indices) -> Iterator[Image]:
-        for index in indices:
-            image = images[index]
-            yield image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    def image(index: int) -> Image:
+        found = images[index]
+        return found if found.ndim == 3 else np.repeat(found[..., None], 3, axis=2)
+
+    def read(indices: Indices) -> Iterator[Decode]:
+        return (partial(image, index) for index in indices)
 
     own = np.arange(len(labels), dtype=np.int64) if groups is None else groups
     return Part(labels, own, read, lambda index: f"{name} image {index}")

@@ -1,10 +1,10 @@
 """The same real digits at random place, scale and slight rotation on a small canvas strewn with fragments.
 
 On plain digits raw pixels already give a linear probe .97, so nothing can be learnt there; here place and
-scale must be unlearnt. Each canvas shows one digit, 0.42 to 0.67 canvas sides wide, turned by up to 15 degrees,
-and fragments cut from *other* training digits (never from test digits), the brighter of two overlapping pixels
-showing. Everything is drawn from constants: the set is the same on every machine and for every seed. Canvases
-of one digit form a group, so that a split between train and validation is a split of digits.
+scale must be unlearnt. Each canvas shows one digit, 0.42 to 0.67 canvas sides wide, turned by up to 15
+degrees, and fragments cut from *other* training digits (never from test digits); where they overlap, the
+brighter pixel shows. Everything is drawn from constants: the set is the same on every machine and for every
+seed. Canvases of one digit form a group, so that a split between train and validation is a split of digits.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _draw(
 
 
 def _render(digits: Floats, draws: Floats, side: int, *, whole: bool) -> Floats:
-    """[N, side, side]: each digit [N, 8, 8] scaled, turned and placed; of a fragment only a square is seen."""
+    """[N, side, side]: each digit [N, 8, 8] scaled, turned and placed; of a fragment a square is seen."""
     scale = side * (_WIDTH[0] + (_WIDTH[1] - _WIDTH[0]) * draws[:, 0]) / _RAW
     angle = _TURN * (2 * draws[:, 1] - 1)
     reach = scale * _RAW / 2 if whole else np.zeros_like(scale)  # digits lie inside, fragments anywhere
@@ -99,4 +99,4 @@ def _bilinear(images: Floats, x: Floats, y: Floats) -> Floats:
     flat = padded.ravel()
     above = flat[corner] * (1 - x) + flat[corner + 1] * x
     below = flat[corner + _RAW + 2] * (1 - x) + flat[corner + _RAW + 3] * x
-    return above * (1 - y) + below * y
+    return np.asarray(above * (1 - y) + below * y)

@@ -6,13 +6,14 @@ STL-10 gives its 5,000 labelled training images and 8,000 test images; its unlab
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ablate.data.error import DataError
 from ablate.data.sources.image import resize_pixels
-from ablate.data.sources.registry import Image, Indices, Part, Source, array_part, register
+from ablate.data.sources.registry import Decode, Image, Indices, Part, Source, array_part, register
 from ablate.spec.data import TorchvisionData
 
 
@@ -36,10 +37,10 @@ def _open(spec: TorchvisionData, training: bool) -> Any:
             return sets.STL10(spec.root, split="train" if training else "test", download=spec.download)
         cifar = sets.CIFAR10 if spec.kind == "cifar10" else sets.CIFAR100
         return cifar(spec.root, train=training, download=spec.download)
-    except Exception as error:  # missing or corrupt files, no network, no right to write: torchvision's many
+    except Exception as error:  # missing or corrupt files, no network, no right to write
         raise DataError(
-            f"{spec.kind} cannot be read from {spec.root!r} ({type(error).__name__}: {error}). Give the folder "
-            "that holds it as data.root, or set data.download: true on a machine with network."
+            f"{spec.kind} cannot be read from {spec.root!r} ({type(error).__name__}: {error}). Give the "
+            "folder that holds it as data.root, or set data.download: true on a machine with network."
         ) from error
 
 
@@ -53,7 +54,10 @@ def _part(spec: TorchvisionData, dataset: Any, name: str) -> Part:
 
 
 def _resized(part: Part, resolution: int) -> Part:
-    def read(indices: Indices) -> Iterator[Image]:
-        return (resize_pixels(image, resolution) for image in part.read(indices))
+    def resized(image: Decode) -> Image:
+        return resize_pixels(image(), resolution)
+
+    def read(indices: Indices) -> Iterator[Decode]:
+        return (partial(resized, image) for image in part.read(indices))
 
     return Part(part.labels, part.groups, read, part.where)

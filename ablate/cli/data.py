@@ -1,0 +1,80 @@
+"""`ablate data`: what can be read, what has been built, and what a data set holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ablate.data import Beton, Split, build, default_cache, load
+from ablate.spec import TrialSpec, load_sweep, load_trial
+from ablate.spec.paths import kinds, section
+from ablate.spec.yaml_file import read_yaml
+
+
+def show_list(cache: Path | None) -> None:
+    """Print the kinds of source, then the data sets in ``cache``."""
+    console = Console()
+    sources = Table("data.kind", "what it is", title="Sources")
+    for model in section(TrialSpec, "data"):
+        sources.add_row(", ".join(kinds(model)), " ".join((model.__doc__ or "").split()))
+    console.print(sources)
+    folder = cache or default_cache()
+    built = Table("digest", "data.kind", "train", "test", "classes", "pixels", title=f"Built in {folder}")
+    for meta in (json.loads(f.read_text()) for f in sorted(folder.glob("*/meta.json"))):
+        side = " x ".join(map(str, meta["side"]))
+        built.add_row(
+            meta["digest"],
+            meta["source"]["kind"],
+            str(meta["train"]),
+            str(meta["test"]),
+            str(len(meta["class_names"])),
+            side,
+        )
+    console.print(built if built.row_count else f"Nothing is built in {folder} yet.")
+
+
+def build_for(file: Path, overrides: Sequence[str], cache: Path | None) -> None:
+    """Build what ``file``, a sweep or a trial, asks for. Raises SpecError or DataError."""
+    console = Console()
+    beton = build(_trial_of(file, overrides).data, cache or default_cache(), progress=console.is_terminal)
+    console.print(_summary(beton), highlight=False, soft_wrap=True)
+
+
+def inspect_for(file: Path, overrides: Sequence[str], cache: Path | None) -> None:
+    """Print how many images of each class the splits of ``file`` have. Raises SpecError or DataError."""
+    console = Console()
+    spec, where = _trial_of(file, overrides), cache or default_cache()
+    beton = build(spec.data, where, progress=console.is_terminal)
+    data = load(spec.data, seed=spec.seed, cache=where, device=torch.device("cpu"), threads=1)
+    table = Table("class", "train", "val", "test", title=f"Images at seed {spec.seed}")
+    splits = (data.train, data.val, data.test)
+    for row in zip(data.class_names, *(_per_class(s, len(data.class_names)) for s in splits), strict=True):
+        table.add_row(*map(str, row))
+    table.add_section()
+    table.add_row("all", *(str(len(s.labels)) for s in splits))
+    console.print(_summary(beton), highlight=False, soft_wrap=True)
+    console.print(table)
+
+
+def _per_class(split: Split, classes: int) -> list[int]:
+    return [int(n) for n in torch.bincount(split.labels, minlength=classes)]
+
+
+def _summary(beton: Beton) -> str:
+    height, width = beton.side
+    return (
+        f"{beton.folder}: {beton.train} training and {beton.test} test images of {height} x {width} pixels, "
+        f"{len(beton.class_names)} classes"
+    )
+
+
+def _trial_of(file: Path, overrides: Sequence[str]) -> TrialSpec:
+    """The trial of a trial's file, or the base of a sweep's."""
+    tree, _ = read_yaml(file)
+    is_sweep = isinstance(tree.value, dict) and not {"data", "head", "optim"} & set(tree.value)
+    return load_sweep(file, overrides).base if is_sweep else load_trial(file, overrides)

@@ -1,0 +1,217 @@
+"""Betons: a source's images written once, decoded and of one size, in a folder named by their content.
+
+``cache/<digest>/`` holds ``train.beton``, ``test.beton`` and ``meta.json``. It is written under another name
+and renamed when whole, by one builder at a time, so it is either complete or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ablate.data.choose import choose_stratified
+from ablate.data.error import DataError
+from ablate.data.ffcv_io import write_beton
+from ablate.data.fingerprint import files_digest
+from ablate.data.sources import Decode, Image, Indices, Part, Source, kind_of
+from ablate.spec.data import DataSpec
+from ablate.spec.streams import stream_seed
+
+_FORMAT = 1  # of the folder and of the choices made here; a change makes new betons
+
+
+@dataclass(frozen=True)
+class Beton:
+    """A built dataset: ``folder`` holds it, ``digest`` names its content."""
+
+    folder: Path
+    digest: str
+    class_names: tuple[str, ...]
+    train: int  # images
+    test: int
+    side: tuple[int, int]  # height and width of every image, in pixels
+
+    @property
+    def pixels(self) -> int:
+        """Bytes of all its pixels in memory."""
+        return (self.train + self.test) * self.side[0] * self.side[1] * 3
+
+    def path(self, split: str) -> Path:
+        """The file of ``split``, "train" or "test"."""
+        return self.folder / f"{split}.beton"
+
+
+def default_cache() -> Path:
+    """Where betons are kept: $ABLATE_CACHE, or ~/.cache/ablate."""
+    named = os.environ.get("ABLATE_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "ablate"
+
+
+def data_digest(spec: DataSpec, cache: Path) -> str:
+    """The name of what ``spec`` describes: equal images and options, equal digest, wherever the files lie."""
+    kind = kind_of(spec)
+    content = {"format": _FORMAT, "train": spec.train, "test": spec.test, **kind.recipe(spec)}
+    if files := kind.files(spec):
+        root = Path(os.path.commonpath([f.parent for f in files]))
+        content["files"] = files_digest(root, files, cache)
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def build(spec: DataSpec, cache: Path, *, progress: bool = False, threads: int = 1) -> Beton:
+    """The beton of ``spec`` in ``cache``, written now if it is not there; ``progress`` shows a bar.
+
+    ``threads`` decode images.
+
+    Another process building the same one is waited for. Raises DataError, naming the file and leaving nothing
+    behind, if the source cannot be read whole.
+    """
+    digest = data_digest(spec, cache)
+    folder = cache / digest
+    if folder.is_dir():
+        return _open(folder)
+    locks = cache / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{digest}.lock"):
+        if not folder.is_dir():  # else another builder was first
+            _write(spec, digest, folder, progress, threads)
+    return _open(folder)
+
+
+def _write(spec: DataSpec, digest: str, folder: Path, progress: bool, threads: int) -> None:
+    unfinished = folder.with_name(f"{digest}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a builder that was killed: we hold its lock
+    unfinished.mkdir()
+    try:
+        source = kind_of(spec).open(spec)
+        meta = _write_splits(spec, source, unfinished, progress, threads)
+        text = json.dumps({"format": _FORMAT, "digest": digest, **meta}, indent=1)
+        (unfinished / "meta.json").write_text(text + "\n")
+        for file in unfinished.iterdir():
+            _sync(file)
+        unfinished.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_splits(
+    spec: DataSpec, source: Source, folder: Path, progress: bool, threads: int
+) -> dict[str, Any]:
+    chosen = {
+        "train": _choose(source.train, spec.train, "train"),
+        "test": _choose(source.test, spec.test, "test"),
+    }
+    _check_classes(source, chosen["train"])
+    first = next(source.train.read(chosen["train"][:1]))()
+    side = (first.shape[0], first.shape[1])
+    with ExitStack() as stack:
+        bar = stack.enter_context(_bar()) if progress else None
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        for split, part in (("train", source.train), ("test", source.test)):
+            indices = chosen[split]
+            decoded = _decoded(pool, part.read(indices), ahead=4 * threads)
+            images = _same_size(decoded, part, indices, side, source.train.where(int(chosen["train"][0])))
+            if bar is not None:
+                images = iter(bar.track(images, len(indices), description=f"{spec.kind} {split}"))
+            samples = zip(images, part.labels[indices].tolist(), part.groups[indices].tolist(), strict=True)
+            write_beton(folder / f"{split}.beton", samples, len(indices), side)
+    return {
+        "source": spec.as_dict(),
+        "class_names": list(source.class_names),
+        "side": list(side),
+        **{split: len(indices) for split, indices in chosen.items()},
+        "bytes": {split: (folder / f"{split}.beton").stat().st_size for split in chosen},
+    }
+
+
+def _choose(part: Part, count: int | None, split: str) -> Indices:
+    """Ascending positions of the images to keep: the same ones for all seeds."""
+    found = len(part.labels)
+    if not found:
+        raise DataError(f"The source has no {split} images.")
+    if count is None:
+        return np.arange(found, dtype=np.int64)
+    if count > found:
+        raise DataError(f"data.{split} is {count}, but the source has {found} {split} images. Ask for fewer.")
+    return choose_stratified(part.labels, count, seed=stream_seed(f"subset-{split}"))
+
+
+def _check_classes(source: Source, chosen: Indices) -> None:
+    present = np.unique(source.train.labels[chosen])
+    if len(present) < 2:
+        raise DataError(
+            f"{source.train.where(int(chosen[0]))} and all other training images are of one class "
+            f"({source.class_names[present[0]]}); at least two are needed."
+        )
+
+
+def _decoded(pool: ThreadPoolExecutor, work: Iterator[Decode], ahead: int) -> Iterator[Image]:
+    """The images of ``work`` in its order, at most ``ahead`` of them decoded before they are asked for."""
+    waiting: deque[Future[Image]] = deque()
+    for decode in work:
+        waiting.append(pool.submit(decode))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _same_size(
+    images: Iterator[Image], part: Part, indices: Indices, side: tuple[int, int], reference: str
+) -> Iterator[Image]:
+    for index, image in zip(indices, images, strict=True):
+        if image.shape[:2] != side:
+            raise DataError(
+                f"{part.where(int(index))}: is {image.shape[1]} x {image.shape[0]} pixels, but {reference} "
+                f"is {side[1]} x {side[0]}. Set data.resolution to bring all images to one size."
+            )
+        yield image
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _open(folder: Path) -> Beton:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        for split, size in meta["bytes"].items():
+            if (found := (folder / f"{split}.beton").stat().st_size) != size:
+                raise DataError(f"{folder}: {split}.beton has {found} bytes, not {size}. Delete that folder.")
+        return Beton(
+            folder,
+            meta["digest"],
+            tuple(meta["class_names"]),
+            meta["train"],
+            meta["test"],
+            (meta["side"][0], meta["side"][1]),
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{folder}: damaged ({error!r}). Delete that folder to have it built anew."
+        ) from error

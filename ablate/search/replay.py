@@ -1,0 +1,55 @@
+"""Folding a ledger again: the external events are decided anew and every recorded decision is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablate.ledger import EXTERNAL, Event, canonical
+from ablate.search.decide import decide
+from ablate.search.state import InvalidEvent, SearchState, begin
+
+
+class ReplayMismatch(Exception):
+    """A recorded decision is not what its events lead to; the message names it and both decisions."""
+
+    def __init__(self, sequence: int, recorded: Event | None, decided: Event | None) -> None:
+        self.sequence, self.recorded, self.decided = sequence, recorded, decided
+        super().__init__(
+            f"record {sequence}: the ledger says {_show(recorded)}, but its events lead to {_show(decided)}. "
+            "Was the ledger edited, or made by another version of ablate or Optuna?"
+        )
+
+
+def replay(events: Sequence[Event]) -> SearchState:
+    """The state after ``events``, a ledger from its opening on. Raises ReplayMismatch.
+
+    The last batch may be incomplete (a reader may be early, a writer may have died in it).
+    """
+    return refold(events)[0]
+
+
+def refold(events: Sequence[Event]) -> tuple[SearchState, list[Event]]:
+    """As ``replay``, and the decisions of the last external event that are not recorded yet."""
+    state = begin(events[0])
+    due: list[Event] = []
+    for event in events[1:]:
+        if event["event"] in EXTERNAL:
+            if due:
+                raise ReplayMismatch(event["sequence"], event, due[0])
+            due = _decide(state, event)
+        elif not due or canonical(due[0]) != canonical(event):
+            raise ReplayMismatch(event["sequence"], event, due[0] if due else None)
+        else:
+            due.pop(0)
+    return state, due
+
+
+def _decide(state: SearchState, event: Event) -> list[Event]:
+    try:
+        return decide(state, event)
+    except InvalidEvent as error:
+        raise InvalidEvent(f"record {event['sequence']}: {error}") from None
+
+
+def _show(event: Event | None) -> str:
+    return "nothing" if event is None else canonical(event)

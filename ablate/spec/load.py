@@ -1,0 +1,101 @@
+"""From a YAML file, what it extends and ``--set`` to a checked value, or to every mistake at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ablate.spec.base import Spec
+from ablate.spec.errors import Mistake, SpecError
+from ablate.spec.explain import Finding, explain
+from ablate.spec.layers import read_layers
+from ablate.spec.paths import slots
+from ablate.spec.space_check import check_points, check_references, check_space, valid_entries
+from ablate.spec.sweep import SweepSpec, conflicts
+from ablate.spec.trial import TrialSpec
+from ablate.spec.yaml_file import Node
+
+S = TypeVar("S", bound=Spec)
+
+
+def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Read a sweep; ``overrides`` are texts such as ``"search.trials=8"``.
+
+    Raises SpecError holding every mistake found.
+    """
+    tree, mistakes = read_layers(FilePath(path), overrides)
+    if "base" not in tree.value and "space" not in tree.value and "optim" in tree.value:
+        raise SpecError([Mistake(tree.place, "this is a trial, not a sweep: it has neither base nor space")])
+    raw = tree.plain()
+    sweep, findings = _read(SweepSpec, raw)
+    findings += check_space(raw.get("space"), raw.get("base"))
+    findings += check_references(_get(raw, "confirm", "references"))
+    findings += _conflicts(raw)
+    if not findings and sweep is not None:
+        references = sweep.confirm.references if sweep.confirm is not None else {}
+        findings += check_points(sweep.base, sweep.space, references)
+    return _value_or_error(sweep, findings, tree, mistakes)
+
+
+def load_trial(path: FilePath | str, overrides: Sequence[str] = ()) -> TrialSpec:
+    """Read one trial, from YAML or the ``spec.json`` of a finished one; raises SpecError as load_sweep."""
+    tree, mistakes = read_layers(FilePath(path), overrides)
+    if "base" in tree.value and "space" in tree.value:
+        raise SpecError([Mistake(tree.place, "this is a sweep, not a trial: run it with `ablate sweep`")])
+    raw = tree.plain()
+    trial, findings = _read(TrialSpec, raw)
+    return _value_or_error(trial, findings, tree, mistakes)
+
+
+def _read(model: type[S], raw: Any) -> tuple[S | None, list[Finding]]:
+    try:
+        return model.model_validate(raw), []
+    except ValidationError as error:
+        return None, explain(error, model, raw)
+
+
+def _conflicts(raw: Any) -> list[Finding]:
+    """Contradictions between parts of a sweep, among the parts that are themselves right."""
+    part = {key: _part(raw, key) for key in _PARTS}
+    seed = part["base.seed"]
+    found = conflicts(
+        seed if type(seed) is int else None,
+        part["base.optim"],
+        part["base.measure"],
+        valid_entries(raw.get("space")),
+        part["search.scheduler"],
+        part["confirm"],
+        part["resources"],
+    )
+    return [Finding(tuple(at.split(".", 2)), message) for at, message in found]
+
+
+_PARTS = ("base.seed", "base.optim", "base.measure", "search.scheduler", "confirm", "resources")
+
+
+def _part(raw: Any, key: str) -> Any:
+    """The checked value of one part of a sweep; None if it is missing without a default, or wrong."""
+    slot = slots(SweepSpec, key)[0]
+    value = _get(raw, *key.split("."))
+    if value is None:
+        return None if slot.field.is_required() else slot.field.get_default(call_default_factory=True)
+    try:
+        return slot.value(value)
+    except ValidationError:
+        return None
+
+
+def _get(raw: Any, *path: str) -> Any:
+    for step in path:
+        raw = raw.get(step) if isinstance(raw, dict) else None
+    return raw
+
+
+def _value_or_error(value: S | None, findings: list[Finding], tree: Node, mistakes: list[Mistake]) -> S:
+    placed = [Mistake(tree.locate(f.path, at_key=f.at_key), str(f)) for f in findings]
+    if value is None or placed or mistakes:
+        raise SpecError([*mistakes, *placed])
+    return value

@@ -1,0 +1,178 @@
+"""The gang: a Ray Train worker group that a slot holds open and hands trial after trial.
+
+`TorchTrainer(serve).fit()` runs in a thread of the slot for as long as the gang lives; its ranks, instead of
+training one thing and returning, take commands at the post office. Lock-step: each command is a question to
+every rank, which carries (gang, trial, sequence); the slot waits for the answer of every rank to this very
+question before it asks another, and a rank does nothing unasked. So no result can belong to another trial.
+
+A gang dies when its ``fit`` ends. Nobody tells the slot, so it waits for "answers, or fit ended".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+import ray
+
+from ablate.sweep.messages import Close, Command, Failed, Hello, Ran, Run, SlotPlan
+from ablate.sweep.post import find_post
+
+log = logging.getLogger(__name__)
+
+POLL = 0.2  # seconds between looks at whether fit ended; Ray Train looks at its workers as often
+GRACE = 30.0  # seconds that the other ranks have to answer once one has failed
+GOODBYE = 10.0  # seconds that ranks have to leave their train loop
+
+
+class GangDied(Exception):
+    """The worker group is gone; the message is Ray Train's reason."""
+
+
+class Gang:
+    """``plan.workers`` ranks under the unique ``name``. Not thread-safe: one slot, one question at a time."""
+
+    def __init__(self, plan: SlotPlan, name: str) -> None:
+        self._plan, self._name = plan, name
+        self._post = find_post(plan.post)
+        self._sequence = 0
+        self._reason, self._ended = "its ranks returned", False
+        self._fit = threading.Thread(target=self._hold_open, name=name, daemon=True)
+        self._fit.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._fit.is_alive() and not self._ended
+
+    def hello(self) -> Any:
+        """Wait until every rank is up. Returns the placement group they run in. Raises GangDied."""
+        return self.run("", Hello())
+
+    def run(self, trial: str, command: Command) -> Any:
+        """Rank 0's answer to a command that every rank has carried out, or the Failed of a rank.
+
+        Raises GangDied if the worker group died under it. Where one rank failed and another is stuck, waiting
+        for it in a collective, the answer is the Failed and the gang is dead afterwards.
+        """
+        answers = self._ask_all(trial, command)
+        failures = [a for _, a in sorted(answers.items()) if isinstance(a, Failed)]
+        if not failures:
+            return answers[0]
+        if len(answers) < self._plan.workers:
+            log.warning("%s: %s left other ranks stuck; the gang is ended", self._name, failures[0])
+            self.end()
+        elif trial:
+            # A rank that was killed makes the others fail a moment before Ray Train says so.
+            self._ask_all("", Hello())
+        return failures[0]
+
+    def close(self) -> None:
+        """Let the ranks return, or end them. The placement group is gone afterwards, if all goes well."""
+        if self.alive:
+            for rank in range(self._plan.workers):
+                self._ask(rank, "", Close())
+            self._fit.join(GOODBYE)
+        self.end()
+        addresses = [a for r in range(self._plan.workers) for a in _addresses(self._name, r)]
+        self._post.forget.remote(addresses)
+
+    def end(self) -> None:
+        """End every rank at once, also one that is stuck."""
+        if self.alive:
+            for rank in range(self._plan.workers):
+                self._post.ask.remote(_addresses(self._name, rank)[1], Close())
+            self._fit.join(GOODBYE)
+        self._ended = True
+
+    def _ask(self, rank: int, trial: str, command: Command) -> Any:
+        run = Run(self._name, trial, self._sequence, command)
+        return self._post.ask.remote(_addresses(self._name, rank)[0], run)
+
+    def _ask_all(self, trial: str, command: Command) -> dict[int, Any]:
+        """Each rank's answer; some are missing only if one of the others is Failed."""
+        self._sequence += 1
+        asked = {self._ask(rank, trial, command): rank for rank in range(self._plan.workers)}
+        answers: dict[int, Any] = {}
+        deadline = float("inf")
+        while asked and time.monotonic() < deadline:
+            alive = self.alive  # before looking for answers: the last ones may come just before the end
+            for ref in ray.wait(list(asked), num_returns=len(asked), timeout=POLL)[0]:
+                rank, ran = asked.pop(ref), ray.get(ref)
+                if (ran.gang, ran.trial, ran.sequence) != (self._name, trial, self._sequence):
+                    log.error("%s: discarded %s from rank %d", self._name, ran, rank)
+                    raise GangDied(f"rank {rank} is out of step")
+                answers[rank] = ran.answer
+                if isinstance(ran.answer, Failed):
+                    deadline = min(deadline, time.monotonic() + GRACE)
+            if asked and not alive:
+                raise GangDied(self._reason)
+        return answers
+
+    def _hold_open(self) -> None:
+        try:
+            self._trainer().fit()
+        except Exception as error:
+            self._reason = " ".join(str(error).split())[:500] or type(error).__name__
+
+    def _trainer(self) -> Any:
+        import ray.train
+        from ray.train.torch import TorchTrainer
+
+        # Both are read in this process, which is to Ray Train what the driver is.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL))
+        os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+        plan = self._plan
+        return TorchTrainer(
+            serve,
+            train_loop_config={"plan": plan, "name": self._name},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=plan.workers,
+                use_gpu=plan.gpus > 0,
+                resources_per_worker={"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})},
+            ),
+            run_config=ray.train.RunConfig(name=self._name, storage_path=str(plan.scratch)),
+        )
+
+
+def serve(config: dict[str, Any]) -> None:
+    """The train loop of a rank: take a command, carry it out, answer, until told to close."""
+    import ray.train
+    from ray.util import get_current_placement_group
+
+    from ablate.sweep.worker import Worker
+    from ablate.train import World
+
+    plan, name = config["plan"], config["name"]
+    world = World.from_process_group()
+    commands, end = _addresses(name, ray.train.get_context().get_world_rank())
+    post = find_post(plan.post)
+    threading.Thread(target=_end_when_told, args=(plan.post, end), daemon=True).start()
+    with contextlib.suppress(FileNotFoundError):  # another machine may not have it
+        os.chdir(plan.working_directory)
+    worker = Worker(plan, world)
+    while True:
+        [(ticket, run)] = ray.get(post.take.remote(commands))
+        match run.command:
+            case Close():
+                return
+            case Hello():
+                answer = get_current_placement_group()
+            case _:
+                answer = worker.run(run.command)
+        post.answer.remote([(ticket, Ran(run.gang, run.trial, run.sequence, answer))])
+
+
+def _end_when_told(post: str, address: str) -> None:
+    """End this process when the slot says so, or when the driver process, and with it the post, is gone."""
+    try:
+        ray.get(find_post(post).take.remote(address))
+    finally:
+        os._exit(1)
+
+
+def _addresses(gang: str, rank: int) -> tuple[str, str]:
+    return f"{gang}/{rank}", f"{gang}/{rank}/end"

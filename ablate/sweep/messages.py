@@ -1,0 +1,193 @@
+"""What slots, the desk and the ranks of a gang say to each other. Values only; nothing here runs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ablate.spec.trial import TrialSpec
+
+# --- a slot asks the desk -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a slot, in one life of its process. A slot that Tune restarts begins another life."""
+
+    slot: str
+    life: str
+
+
+@dataclass(frozen=True)
+class WantLease:
+    """A place for a gang; answered when the cluster has one (GO), or when there is no need (LEAVE)."""
+
+
+@dataclass(frozen=True)
+class GangUp:
+    """The gang runs in this Ray placement group."""
+
+    group: Any
+
+
+@dataclass(frozen=True)
+class GangGone:
+    """The slot no longer has a gang."""
+
+
+@dataclass(frozen=True)
+class WantWork:
+    """A trial; answered with Work as soon as there is one, or with LEAVE."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    trial: str
+    epoch: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    trial: str
+    fence: int
+    checkpoint: Any  # ablate.trial.Checkpoint, which the desk only passes on
+
+
+@dataclass(frozen=True)
+class Ended:
+    trial: str
+    state: str
+    reason: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The workers of the trial died under it."""
+
+    trial: str
+    reason: str
+
+
+Request = WantLease | GangUp | GangGone | WantWork | Reported | Checkpointed | Ended | Crashed
+
+# --- the desk answers -----------------------------------------------------------------------------------
+
+
+class Verdict(Enum):
+    GO = "go on"
+    STOP = "this trial is pruned: say that it ended, then ask for work"
+    SAVE = "write a checkpoint, say where, then leave"
+    LEAVE = "write nothing more and leave"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One trial to run from ``checkpoint``, or from its beginning if that is None."""
+
+    trial: str
+    spec: TrialSpec
+    stage: str
+    arm: str
+    folder: Path
+    checkpoint: Any
+    fence: int
+
+
+Reply = Verdict | Work
+
+# --- a slot tells its worker, or every rank of its gang -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Start:
+    """Make the trial ready; answers whether it is already done."""
+
+    work: Work
+
+
+@dataclass(frozen=True)
+class Step:
+    """One epoch; answers Stepped."""
+
+
+@dataclass(frozen=True)
+class Stepped:
+    epoch: int
+    metrics: dict[str, float]
+    done: bool
+
+
+@dataclass(frozen=True)
+class Save:
+    """Write a checkpoint into ``folder``; answers the pointer."""
+
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Read the test split and write artifacts; answers the test metrics."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Answers the worker's Ray placement group (None outside one)."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Return from the train loop; answers nothing."""
+
+
+Command = Start | Step | Save | Finish | Hello | Close
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A command that ended its trial: ``state`` is COLLAPSED or FAILED."""
+
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command to one rank. A reply counts only if it carries the same (gang, trial, sequence)."""
+
+    gang: str
+    trial: str
+    sequence: int
+    command: Command
+
+
+@dataclass(frozen=True)
+class Ran:
+    gang: str
+    trial: str
+    sequence: int
+    answer: Any
+
+
+MakeTrial = Callable[..., Any]  # has the signature of ablate.trial.TrialRun
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """All that a slot needs to know for its whole life."""
+
+    post: str  # name of the Post actor
+    sweep: str
+    run: str  # unique to this run of the driver
+    workers: int
+    cpus: int
+    gpus: float
+    checkpoint_every: int
+    cache: Path
+    scratch: Path
+    working_directory: Path
+    make_trial: MakeTrial | None  # None: ablate.trial.TrialRun

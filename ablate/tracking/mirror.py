@@ -1,0 +1,233 @@
+"""The mirror: a thread that follows a sweep's ledger and brings MLflow up to date with it.
+
+The ledger is the truth and MLflow a copy of it: the mirror never writes to the ledger and no trial ever waits
+for it. ``tracking.json`` in the sweep's folder remembers the store, the run ids and the mark: how many of the
+ledger's records are in MLflow. The mark is moved after the writing, so a crash repeats some of it, which is
+harmless (see ``runs``). While the store is out of reach the mark stands still and the mirror tries again,
+more and more rarely; what is missing when a sweep ends is brought in by ``catch_up`` once the store is back.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ablate.ledger import Event, Ledger, Position
+from ablate.report.trials import TrialRecord, fold_event
+from ablate.tracking.runs import Point, SweepRuns, sweep_id
+from ablate.tracking.store import Store, find_store
+
+_log = logging.getLogger(__name__)
+_INTERVAL = 1.0  # seconds between two looks at the ledger
+_PATIENCE = (2.0, 60.0)  # seconds until the first attempt after a failure, and between the latest ones
+_LAST_ATTEMPTS = 3  # at the end of the sweep
+_SLICE = 2000  # records between two savings of the mark
+
+
+@dataclass(frozen=True)
+class Mark:
+    """``tracking.json``. ``sequence``: records of the ledger that are in this store; ``closed``: nothing more
+    will come."""
+
+    uri: str
+    experiment: str
+    sweep_id: str
+    sequence: int
+    closed: bool
+
+    @staticmethod
+    def load(path: Path) -> Mark | None:
+        """The saved mark; None if there is none."""
+        if not path.exists():
+            return None
+        found = json.loads(path.read_text())
+        return Mark(**{key: found[key] for key in ("uri", "experiment", "sweep_id", "sequence", "closed")})
+
+    def save(self, path: Path, runs: SweepRuns) -> None:
+        """Write it all at once, with the ids of the runs for whoever wants to link to them."""
+        content: dict[str, Any] = {
+            **vars(self),
+            "experiment_id": runs.experiment_id,
+            "parent": runs.parent,
+            "runs": {trial: child.run_id for trial, child in sorted(runs.children.items())},
+        }
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(part, path)
+
+
+class Mirror:
+    """Follows the ledger in ``folder``, a sweep's, from now until ``close``.
+
+    The store is ``uri``, or else $MLFLOW_TRACKING_URI, or else ``mlflow.db`` beside the folder; the
+    experiment is ``experiment``, or else the sweep's name. Raises TrackingError for a URI that can never
+    work; whatever else goes wrong is logged once and tried again.
+    """
+
+    def __init__(self, folder: Path, uri: str | None = None, experiment: str | None = None) -> None:
+        self.folder = folder.absolute()
+        self.store = find_store(self.folder.parent, uri)
+        self._experiment = experiment
+        self._lock = FileLock(self.folder / "tracking.lock")
+        self._follower: _Follower | None = None
+        self._wake, self._closing, self._complete = threading.Event(), False, False
+        self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float = 60.0) -> bool:
+        """Bring in the rest, for at most ``timeout`` seconds. True if MLflow then holds everything."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+        if not self._complete:
+            _log.warning(
+                "MLflow (%s) lacks a part of this sweep; `ablate ui` or `ablate resume %s` brings it in when "
+                "the store is back. Nothing is lost: all of it is in %s",
+                self.store.uri,
+                self.folder.name,
+                self.folder,
+            )
+        return self._complete
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._complete:
+            closing, started = self._closing, time.monotonic()
+            try:
+                self._once(closing)
+            except Exception as error:
+                failures += 1
+                self._follower = None  # the next one looks up what arrived all the same
+                if failures == 1:
+                    text = "MLflow (%s) cannot be written to; it will be tried again: %s"
+                    _log.warning(text, self.store.uri, " ".join(str(error).split())[:300])
+                if closing and failures >= _LAST_ATTEMPTS:
+                    break
+                pause = _INTERVAL if closing else min(_PATIENCE[0] * 2 ** (failures - 1), _PATIENCE[1])
+            else:
+                failures = 0
+                # Never more than a fifth of the time, however long the ledger or slow the store.
+                pause = max(_INTERVAL, 4 * (time.monotonic() - started))
+            if not self._complete and self._wake.wait(pause):
+                self._wake.clear()
+        self._lock.release(force=True)
+
+    def _once(self, closing: bool) -> None:
+        if not self._lock.is_locked:
+            self._lock.acquire(timeout=0)
+        if self._follower is None:
+            self._follower = _Follower.attach(self.folder, self.store, self._experiment)
+        if self._follower is not None:
+            self._follower.drain()
+            if closing:
+                self._follower.close()
+        self._complete = closing
+
+
+class _Follower:
+    """A connection to MLflow, and the place in the ledger up to where it has been brought in."""
+
+    def __init__(
+        self, folder: Path, store: Store, experiment: str | None, events: list[Event], end: Position
+    ) -> None:
+        self.folder, self._position = folder, end
+        opened = events[0]
+        self.uri, self.experiment = store.uri, experiment or opened["sweep"]["name"]
+        self.runs = SweepRuns(store, self.experiment, opened)
+        self.records: dict[str, TrialRecord] = {}
+        self.seen: dict[str, int] = {}  # the last epoch of each trial
+        self.ended: float | None = None
+        done = self._done(sweep_id(opened)) if self.runs.found else 0
+        for event in events[:done]:
+            self._note(event)
+        self._waiting = events[done:]
+
+    @classmethod
+    def attach(cls, folder: Path, store: Store, experiment: str | None) -> _Follower | None:
+        """Connect and go on from the saved mark, if it is of this sweep and store. None: no ledger yet."""
+        path = folder / "ledger.jsonl"
+        events, end = Ledger.tail(path) if path.exists() else ([], Position())
+        return cls(folder, store, experiment, events, end) if events else None
+
+    def _done(self, sweep: str) -> int:
+        mark = Mark.load(self.folder / "tracking.json")
+        here = (self.uri, self.experiment, sweep)
+        return mark.sequence if mark and (mark.uri, mark.experiment, mark.sweep_id) == here else 0
+
+    def drain(self) -> None:
+        """Bring in what the ledger has more than MLflow."""
+        events, self._position = Ledger.tail(self.folder / "ledger.jsonl", self._position)
+        self._waiting += events
+        while self._waiting:
+            events, self._waiting = self._waiting[:_SLICE], self._waiting[_SLICE:]
+            self._bring(events)
+            self._save(events[-1]["sequence"] + 1, closed=False)
+
+    def close(self) -> None:
+        """The driver is gone: end the parent if the sweep has ended, or else say that it was cut short."""
+        if self.ended is not None:
+            self.runs.end(self.folder, self.ended)
+        else:
+            self.runs.interrupt(self.folder)
+        self._save(self._position.sequence, closed=True)
+
+    def _save(self, sequence: int, *, closed: bool) -> None:
+        mark = Mark(self.uri, self.experiment, self.runs.id, sequence, closed)
+        mark.save(self.folder / "tracking.json", self.runs)
+
+    def _bring(self, events: list[Event]) -> None:
+        points: dict[str, list[Point]] = {}
+        for event in events:
+            if event["event"] == "reported" and event["epoch"] > self.seen.get(event["trial"], -1):
+                point = (event["epoch"], event["time"], event["metrics"])
+                points.setdefault(event["trial"], []).append(point)
+            self._note(event)
+        if any(event["event"] == "resumed" for event in events):
+            self.runs.reopen()
+        for trial in _trials(events, "started"):
+            self.runs.running(self.records[trial])
+        for trial, found in points.items():
+            self.runs.log_points(self.records[trial], found)
+        for trial in _trials(events, "finished"):
+            self.runs.finish(self.records[trial], self.folder / "trials" / trial)
+
+    def _note(self, event: Event) -> None:
+        fold_event(self.records, event)
+        if event["event"] == "reported":
+            self.seen[event["trial"]] = max(event["epoch"], self.seen.get(event["trial"], -1))
+        elif event["event"] == "ended":
+            self.ended = event["time"]
+
+
+def _trials(events: list[Event], name: str) -> list[str]:
+    return list(dict.fromkeys(e["trial"] for e in events if e["event"] == name))
+
+
+def store_of(folder: Path) -> tuple[Store, str | None]:
+    """The store that the sweep in ``folder`` names, and its experiment. Raises TrackingError as Mirror."""
+    tracking = json.loads((folder / "sweep.json").read_text())["tracking"]
+    return find_store(folder.absolute().parent, tracking["uri"]), tracking["experiment"]
+
+
+def catch_up(folder: Path) -> bool:
+    """Bring its store up to date with a sweep that no driver runs now; True if it then holds everything.
+
+    Returns False at once if a driver's own mirror is at work on it. Raises TrackingError as ``Mirror`` does.
+    """
+    (store, experiment), mark = store_of(folder), Mark.load(folder / "tracking.json")
+    if mark is not None and mark.closed and mark.uri == store.uri:
+        return True
+    try:
+        with FileLock(folder / "tracking.lock", timeout=0):
+            pass
+    except Timeout:
+        return False
+    return Mirror(folder, store.uri, experiment).close()

@@ -1,0 +1,62 @@
+"""``ablate ui``: MLflow's own pages on loopback, showing the store that the sweeps were written to."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from ablate.tracking.mirror import catch_up, store_of
+from ablate.tracking.store import Store, TrackingError, find_store
+
+HOST = "127.0.0.1"
+
+
+def serve_ui(runs: Path, port: int = 5000) -> None:
+    """Become MLflow's server (this process is replaced) for the sweeps in ``runs``; stop it with Ctrl-C.
+
+    What a sweep's mirror could not deliver is brought in first. Another port is taken, and named, if ``port``
+    is busy. Raises TrackingError if there is nothing to show, or if the store is a server with its own pages.
+    """
+    store = find_store(runs)
+    if store.is_server:
+        raise TrackingError(f"the store is a server with pages of its own: open {store.uri}")
+    sweeps = sorted(path.parent for path in runs.glob("*/ledger.jsonl"))
+    if not sweeps and not _exists(store):
+        raise TrackingError(f"{runs.absolute()}: no sweep has been run here; give the folder with --runs")
+    for folder in sweeps:
+        if store_of(folder)[0] == store:
+            catch_up(folder)
+    free = free_port(port)
+    if free != port:
+        print(f"Port {port} is busy; taking {free}.")
+    print(f"MLflow: http://{HOST}:{free}  (Ctrl-C stops it)", flush=True)
+    command = ui_command(store, free)
+    os.execve(command[0], command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def ui_command(store: Store, port: int) -> list[str]:
+    """The command that serves ``store`` on loopback; uploads over HTTP go to its artifact folder too."""
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store.uri]
+    if store.artifacts is not None:
+        command += ["--artifacts-destination", store.artifacts.as_uri()]
+    return command
+
+
+def free_port(wanted: int) -> int:
+    """``wanted`` if nobody listens there, or else a port that the system gives."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise TrackingError(f"no free port on {HOST}")
+
+
+def _exists(store: Store) -> bool:
+    return not store.uri.startswith("sqlite:///") or Path(store.uri.removeprefix("sqlite:///")).exists()

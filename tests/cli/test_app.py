@@ -1,0 +1,118 @@
+"""The command line: what it prints, its exit status, and what it leaves unimported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ablate.cli import app
+from ablate.spec import load_sweep
+from tests.spec.files import GOOD, write
+from tests.spec.test_load import FIVE_MISTAKES
+
+runner = CliRunner()
+DIGITS = "data: {kind: digits, train: 200, test: 100}\nhead: {kind: none}\n"
+
+
+def test_dry_run_prints_the_resolved_sweep_which_reads_back_equal(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    result = runner.invoke(app, ["sweep", str(path), "--dry-run", "--trials", "3", "--set", "base.seed=5"])
+    assert result.exit_code == 0, result.output
+    resolved = load_sweep(write(tmp_path, result.stdout, "resolved.yaml"))
+    assert (resolved.search.trials, resolved.base.seed) == (3, 5)
+    assert resolved == load_sweep(path, ["search.trials=3", "base.seed=5"])
+
+
+def test_mistakes_end_with_status_2_one_line_each_on_stderr(tmp_path: Path) -> None:
+    path = write(tmp_path, FIVE_MISTAKES)
+    result = runner.invoke(app, ["sweep", str(path)])
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert [line.split(": ")[0].removeprefix(f"{path}:") for line in lines] == [
+        "7:5",
+        "8:17",
+        "10:3",
+        "11:42",
+        "12:18",
+    ]
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["resume", "nothing", "--runs", "."], "no such sweep"),
+        (["ui", "--runs", "gone"], "no such folder"),
+        (["train", "gone.yaml"], "No such file"),
+        (["sweep"], "Missing argument"),
+    ],
+)
+def test_a_wrong_call_ends_with_status_2_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_bad_data_ends_with_status_2_and_names_the_file(tmp_path: Path) -> None:
+    text = "data: {kind: parquet, path: gone}\nhead: {kind: none}\noptim: {kind: sgd}\n"
+    arguments = [str(write(tmp_path, text)), "--cache", str(tmp_path / "cache")]
+    for command in (["train"], ["data", "build"], ["data", "inspect"]):
+        result = runner.invoke(app, [*command, *arguments])
+        assert result.exit_code == 2, result.output
+        assert "gone" in result.stderr
+        assert "Traceback" not in result.output
+
+
+def test_train_runs_one_trial_and_writes_its_artifacts(tmp_path: Path) -> None:
+    text = DIGITS + "encoder: {kind: pixels}\noptim: {kind: sgd, epochs: 0}\n"
+    folder = tmp_path / "trial"
+    arguments = ["--folder", str(folder), "--cache", str(tmp_path / "cache")]
+    result = runner.invoke(app, ["train", str(write(tmp_path, text)), *arguments])
+    assert result.exit_code == 0, result.output
+    assert "COMPLETE" in result.stdout
+    again = runner.invoke(app, ["train", str(folder / "spec.json"), "--cache", str(tmp_path / "cache")])
+    assert again.exit_code == 0, again.output
+
+
+def test_data_commands_build_list_and_inspect(tmp_path: Path) -> None:
+    path, cache = write(tmp_path, DIGITS + "optim: {kind: sgd}\n"), ["--cache", str(tmp_path / "cache")]
+    assert "Nothing is built" in runner.invoke(app, ["data", "list", *cache]).stdout
+    built = runner.invoke(app, ["data", "build", str(path), *cache])
+    assert "200 training and 100 test images" in built.stdout
+    assert "digits" in runner.invoke(app, ["data", "list", *cache]).stdout.partition("Built in")[2]
+    shown = runner.invoke(app, ["data", "inspect", str(path), *cache])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.rstrip().splitlines()[-2].replace("│", " ").split() == ["all", "160", "40", "100"]
+
+
+def test_schema_prints_json(tmp_path: Path) -> None:
+    for kind, key in (("sweep", "space"), ("trial", "optim")):
+        result = runner.invoke(app, ["schema", kind])
+        assert key in json.loads(result.stdout)["properties"]
+
+
+@pytest.mark.parametrize("call", ["--help", "sweep --help", "schema", "sweep {file} --dry-run"])
+def test_light_commands_import_no_heavy_library(tmp_path: Path, call: str) -> None:
+    arguments = call.format(file=write(tmp_path, GOOD)).split()
+    code = (
+        "import sys\nfrom ablate.cli import main\n"
+        f"sys.argv = ['ablate', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'numpy', 'optuna'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_usage_reports_of_ray_and_mlflow_are_off_unless_the_user_said_otherwise() -> None:
+    code = "import os, ablate; print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    for given, expected in (({}, "0 true"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1 true")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given)
+        assert done.stdout.strip() == expected

@@ -1,0 +1,54 @@
+"""Encoders: shapes, stems, and h as the heads and measures expect it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ablate.model import build_encoder
+from ablate.spec.model import Pixels, TinyResNet, TorchvisionResNet
+
+
+@pytest.mark.parametrize(
+    ("width", "blocks", "size", "out"),
+    [(16, (1, 1, 1), 24, 64), (8, (2,), 16, 8), (4, (1, 2, 1, 1), 32, 32), (4, (1, 1, 1, 1), 8, 32)],
+)
+def test_tiny_resnet(width: int, blocks: tuple[int, ...], size: int, out: int) -> None:
+    encoder = build_encoder(TinyResNet(width=width, blocks=blocks), size=size)
+    h = encoder(torch.randn(3, 3, size, size))
+    assert h.shape == (3, out)
+    assert (h >= 0).all()
+    assert (h.std(dim=0) > 0).any()
+    convolutions = [m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(convolutions) == 1 + 2 * sum(blocks)
+    h.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize(("stem", "cells"), [("cifar", 16), ("imagenet", 1)])
+def test_torchvision_stems(stem: str, cells: int) -> None:
+    """At 32 px the last stage sees 4 x 4 cells behind CIFAR's stem, 1 x 1 behind ImageNet's."""
+    encoder = build_encoder(TorchvisionResNet.model_validate({"kind": "resnet18", "stem": stem}), size=32)
+    seen: list[int] = []
+    encoder.layer4.register_forward_hook(lambda _m, _i, out: seen.append(out.shape[2] * out.shape[3]))
+    assert encoder(torch.randn(2, 3, 32, 32)).shape == (2, 512)
+    assert seen == [cells]
+    assert not [m for m in encoder.modules() if isinstance(m, nn.Linear)]
+
+
+@pytest.mark.parametrize(("kind", "out"), [("resnet34", 512), ("resnet50", 2048)])
+def test_deeper_torchvision_nets(kind: str, out: int) -> None:
+    spec = TorchvisionResNet.model_validate({"kind": kind, "stem": "imagenet", "zero_init_residual": True})
+    encoder = build_encoder(spec, size=32).eval()
+    with torch.no_grad():
+        assert encoder(torch.randn(1, 3, 32, 32)).shape == (1, out)
+    last_norm = "bn3" if kind == "resnet50" else "bn2"
+    assert (getattr(encoder.layer1[0], last_norm).weight == 0).all()
+
+
+def test_pixels_are_the_image() -> None:
+    encoder = build_encoder(Pixels(), size=8)
+    images = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(encoder(images), images.reshape(2, 192))
+    assert not list(encoder.parameters())

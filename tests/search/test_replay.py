@@ -1,0 +1,106 @@
+"""A ledger determines its decisions: replaying gives them again, whatever happened, and shows any change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ablate.ledger import DECISIONS, EXTERNAL, plain
+from ablate.search import InvalidEvent, ReplayMismatch, refold, replay
+from tests.search.synthetic import BRANCHES, METRIC, SEEDS
+from tests.search.test_decide import Course
+
+SLOTS = ("a", "b", "c")
+
+
+def history(choices: list[tuple[str, int]]) -> list[dict[str, Any]]:
+    """What may happen in a sweep over three slots, driven by arbitrary choices; as read from a ledger."""
+    course = Course(trials=6, rungs=(1, 2), epochs=3, space=BRANCHES, confirm=SEEDS)
+    for slot, what in choices:
+        state = course.state
+        if state.ended:
+            break
+        if slot not in state.slots:
+            if what == 7:
+                course.happens("resumed", fence=state.fence + 1, epochs={t.id: 0 for t in state.unfinished()})
+            elif state.waiting or state.asked < 6 or state.ladder:
+                course.happens("wanted", slot=slot)
+            continue
+        trial = state.trials[state.slots[slot]]
+        epoch = max(trial.curve, default=0) + 1
+        if epoch <= trial.last_epoch and what < 6:
+            course.report(trial.id, epoch, what / 7 + epoch / 10)
+        elif what == 6:
+            course.end(trial.id, "COLLAPSED")
+        elif what == 7:
+            course.happens("abandoned", trial=trial.id, reason="gone", epoch=0)
+        else:
+            course.end(trial.id, **{METRIC: what / 7})
+    return [{"sequence": i, "time": 0.0, **plain(e)} for i, e in enumerate(course.events)]
+
+
+choices = st.lists(st.tuples(st.sampled_from(SLOTS), st.integers(0, 7)), max_size=60)
+
+
+@settings(max_examples=15, deadline=None)
+@given(choices)
+def test_any_history_replays_to_the_same_decisions(course: list[tuple[str, int]]) -> None:
+    events = history(course)
+    state = replay(events)
+    finished = {e["trial"]: e["state"] for e in events if e["event"] == "finished"}
+    assert {t.id: t.state for t in state.trials.values() if t.state} == finished
+    assert [t.id for t in state.trials.values()] == [e["trial"] for e in events if e["event"] == "asked"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(choices, st.floats(0, 1, exclude_max=True))
+def test_a_batch_cut_short_leaves_exactly_its_missing_decisions_due(
+    course: list[tuple[str, int]], where: float
+) -> None:
+    events = history(course)
+    kept = 1 + int(where * len(events))
+    _, due = refold(events[:kept])
+    missing = []
+    for event in events[kept:]:
+        if event["event"] in EXTERNAL:
+            break
+        missing.append(event)
+    assert [plain(d) for d in due] == [{k: v for k, v in m.items() if k not in ("sequence", "time")} for m in missing]
+
+
+RUN = [("a", 0), ("b", 0), ("a", 3), ("b", 1), ("b", 0), ("b", 5), ("a", 5), ("a", 5), ("a", 5)]
+
+
+def test_a_changed_missing_or_added_decision_is_named_with_both_versions() -> None:
+    events = history(RUN)
+    assert {e["event"] for e in events} >= {"asked", "started", "stopped", "finished"}
+    for place, event in enumerate(events):
+        if event["event"] not in DECISIONS:
+            continue
+        changed = [*events[:place], {**event, "trial": "t0042"}, *events[place + 1 :]]
+        with pytest.raises(ReplayMismatch, match=f"record {place}: .*t0042.* lead to .*{event['trial']}"):
+            replay(changed)
+        added = [*events[: place + 1], {**event, "sequence": place + 1}, *events[place + 1 :]]
+        with pytest.raises(ReplayMismatch, match=f"record {place + 1}: "):
+            replay(added)
+        if place + 1 < len(events):
+            with pytest.raises(ReplayMismatch, match=f"record {place + 1}: "):
+                replay([*events[:place], *events[place + 1 :]])
+
+
+def test_a_changed_result_is_found_by_the_decisions_that_followed_from_it() -> None:
+    events = history(RUN)
+    place = next(i for i, e in enumerate(events) if e["event"] == "stopped") - 1
+    events[place]["metrics"][METRIC] = 5.0
+    with pytest.raises(ReplayMismatch, match=f"record {place + 1}: the ledger says .*stopped"):
+        replay(events)
+
+
+def test_an_impossible_event_is_named() -> None:
+    events = history(RUN)
+    events[3] = {"sequence": 3, "event": "outcome", "trial": "t0099", "state": "FAILED", "reason": "", "metrics": {}}
+    with pytest.raises(InvalidEvent, match="record 3: outcome: no slot is running t0099"):
+        replay(events)

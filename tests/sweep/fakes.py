@@ -1,0 +1,130 @@
+"""A trial without training: every number it gives names the configuration it belongs to.
+
+Faults are armed by files in the cache folder (which all processes of a test share) and strike once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate.spec.sweep import SweepSpec
+from ablate.spec.trial import TrialSpec
+from ablate.train import World
+from ablate.trial import Checkpoint, EpochReport, TrialFailure
+from ablate.trial.checkpoint import load_checkpoint, save_checkpoint
+
+
+def fingerprint(spec: TrialSpec) -> float:
+    """Differs between any two configurations of ``sweep``: its learning rate."""
+    return spec.optim.lr
+
+
+def value(spec: TrialSpec, epoch: int) -> float:
+    """The objective: better with the learning rate and with every epoch."""
+    return fingerprint(spec) + 0.01 * epoch
+
+
+def arm(cache: Path, fault: str) -> None:
+    """``fault`` is one of kill-rank-0, kill-rank-1."""
+    (cache / fault).touch()
+
+
+class FakeTrial:
+    """Has the seam of ``ablate.trial.TrialRun``. Negative ``weight_decay`` does not exist, so faults that
+    belong to a configuration hang on ``head_weight_decay``: 1 raises, 2 collapses, 3 kills its process."""
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        *,
+        cache: Path,
+        world: World,
+        device: torch.device,
+        threads: int,
+        through_collapse: bool,
+    ) -> None:
+        assert threads == 1
+        assert device.type == "cpu"
+        self.spec, self.cache, self.world, self.through_collapse = spec, cache, world, through_collapse
+        self.epoch = 0
+        self.restored = 0
+
+    @property
+    def done(self) -> bool:
+        return self.epoch >= self.spec.optim.epochs
+
+    def step(self) -> EpochReport:
+        self._maybe_die()
+        self.epoch += 1
+        fault = self.spec.optim.head_weight_decay
+        if self.epoch == 2 and fault == 1:
+            raise RuntimeError("it broke")
+        if self.epoch == 2 and fault == 2:
+            raise TrialFailure("COLLAPSED", "no spread")
+        if self.epoch == 2 and fault == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        metrics = {
+            "probe.h.val": value(self.spec, self.epoch),
+            "fingerprint": fingerprint(self.spec),
+            "ranks_disagree": self._disagreement(),
+            "pid": float(os.getpid()),
+            "restored": float(self.restored),
+        }
+        return EpochReport(self.epoch, metrics)
+
+    def _maybe_die(self) -> None:
+        fault = self.cache / f"kill-rank-{self.world.rank}"
+        if self.epoch == 1 and fault.exists():
+            fault.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _disagreement(self) -> float:
+        """How far apart the ranks' configurations and epochs are: 0, or else they are out of step."""
+        mine = torch.tensor([[fingerprint(self.spec), float(self.epoch)]], dtype=torch.float64)
+        everyones = self.world.gather(mine)
+        return float((everyones - everyones[0]).abs().max())
+
+    def save(self, folder: Path) -> Checkpoint | None:
+        if self.world.rank != 0:
+            return None
+        return save_checkpoint({"of": fingerprint(self.spec)}, self.epoch, folder)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        assert load_checkpoint(checkpoint, torch.device("cpu"))["of"] == fingerprint(self.spec)
+        self.epoch = self.restored = checkpoint.epoch
+
+    def finish(self, folder: Path, *, arm: str, stage: str) -> dict[str, float]:  # noqa: ARG002
+        if self.world.rank != 0:
+            return {}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps({"of": fingerprint(self.spec)}))
+        return {"probe.h.test": fingerprint(self.spec)}
+
+
+def sweep(name: str, *, trials: int, epochs: int = 4, **resources: Any) -> SweepSpec:
+    """A random search over the learning rate, with ASHA's rungs at 1 and 2, and two confirmation seeds."""
+    return SweepSpec.model_validate(
+        {
+            "name": name,
+            "question": "Does every result belong to its configuration?",
+            "base": {
+                "data": {"kind": "digits"},
+                "head": {"kind": "mlp"},
+                "optim": {"kind": "sgd", "epochs": epochs, "warmup_epochs": 0.0, "lr": 0.5},
+            },
+            "space": {"optim.lr": {"float": [0.01, 1.0]}},
+            "search": {
+                "trials": trials,
+                "sampler": {"kind": "random"},
+                "scheduler": {"kind": "asha", "rungs": [1, 2], "reduction": 2},
+            },
+            "confirm": {"seeds": 2, "controls": []},
+            "resources": resources,
+        }
+    )
