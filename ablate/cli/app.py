@@ -1,4 +1,7 @@
-"""The command line. Exit status 2: a file, an option or the data is wrong, with one line for each mistake."""
+"""The command line.
+
+Exit status 2: a file, an option or the data is wrong, one line for each mistake. 1: it did not succeed.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,16 @@ data_app = typer.Typer(help="The data sets: list, build, inspect.", no_args_is_h
 app.add_typer(data_app, name="data")
 
 
-_USER_ERRORS = (
-    ("ablate.spec.errors", "SpecError"),
-    ("ablate.data.error", "DataError"),
-    ("ablate.ledger.record", "LedgerError"),
-    ("ablate.search.replay", "ReplayMismatch"),
-    ("ablate.sweep.driver", "DriverError"),
-)
+# Errors whose message is all there is to say, and the exit status for each.
+_STATUS = {
+    ("ablate.spec.errors", "SpecError"): 2,
+    ("ablate.data.error", "DataError"): 2,
+    ("ablate.ledger.record", "LedgerError"): 1,
+    ("ablate.search.replay", "ReplayMismatch"): 1,
+    ("ablate.sweep.driver", "DriverError"): 1,
+    ("ablate.sweep.desk", "SweepError"): 1,
+    ("ablate.tracking.store", "TrackingError"): 1,
+}
 
 
 class Backend(StrEnum):
@@ -112,11 +118,13 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; they are part of a run's identity.")] = 1,
 ) -> None:
     """Run one trial in this process."""
-    from ablate.cli.trial import train_one
     from ablate.spec import load_trial
 
     with user_errors():
-        completed = train_one(load_trial(file, overrides or []), folder, cache, threads)
+        spec = load_trial(file, overrides or [])
+        from ablate.cli.trial import train_one
+
+        completed = train_one(spec, folder, cache, threads)
     if not completed:
         raise typer.Exit(1)
 
@@ -127,11 +135,12 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
 ) -> None:
     """Open MLflow, on loopback, on the store of these runs."""
-    from ablate.tracking import serve_ui
-
     if not runs.is_dir():
         refuse(f"{runs}: no such folder; name the one that `ablate sweep` wrote to with --runs")
-    serve_ui(runs, port)
+    from ablate.tracking import serve_ui
+
+    with user_errors():
+        serve_ui(runs, port)
 
 
 @app.command()
@@ -187,27 +196,30 @@ def main() -> None:
     app()
 
 
-def refuse(message: str) -> NoReturn:
-    """End with status 2 and one line that says what is wrong and what to do."""
+def refuse(message: str, status: int = 2) -> NoReturn:
+    """End with one line that says what is wrong and what to do."""
     typer.echo(message, err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn mistakes in files and data into lines on stderr and status 2."""
+    """Turn errors meant for the user into their message on stderr, without a traceback."""
     try:
         yield
     except Exception as error:
-        if not _is_for_the_user(error):
+        status = _status_of(error)
+        if status is None:
             raise
-        refuse(str(error))
+        refuse(str(error), status)
 
 
-def _is_for_the_user(error: Exception) -> bool:
-    """Whether the message is all there is to say. Asks only modules already loaded: none is heavy to name."""
-    loaded = [(sys.modules.get(module), name) for module, name in _USER_ERRORS]
-    return any(isinstance(error, getattr(module, name)) for module, name in loaded if module is not None)
+def _status_of(error: Exception) -> int | None:
+    """Asks only modules that are loaded, so that nothing heavy is imported to name an error."""
+    for (module, name), status in _STATUS.items():
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            return status
+    return None
 
 
 def _run(

@@ -21,7 +21,7 @@ def show_list(cache: Path | None) -> None:
     console = Console()
     sources = Table("data.kind", "what it is", title="Sources")
     for model in section(TrialSpec, "data"):
-        sources.add_row(", ".join(kinds(model)), " ".join((model.__doc__ or "").split()))
+        sources.add_row(", ".join(kinds(model)), " ".join((model.__doc__ or "").replace("``", "").split()))
     console.print(sources)
     folder = cache or default_cache()
     built = Table("digest", "data.kind", "train", "test", "classes", "pixels", title=f"Built in {folder}")
@@ -35,7 +35,7 @@ def show_list(cache: Path | None) -> None:
             str(len(meta["class_names"])),
             side,
         )
-    console.print(built if built.row_count else f"Nothing is built in {folder} yet.")
+    console.print(built if built.row_count else f"Nothing is built in {folder} yet.", soft_wrap=True)
 
 
 def build_for(file: Path, overrides: Sequence[str], cache: Path | None) -> None:

@@ -25,7 +25,9 @@ def train_one(spec: TrialSpec, folder: Path | None, cache: Path | None, threads:
         folder=folder,
         cache=cache,
         threads=threads,
-        on_epoch=lambda report: console.print(_line(report, spec.optim.epochs), highlight=False),
+        on_epoch=lambda report: console.print(
+            _line(report, spec.optim.epochs), highlight=False, soft_wrap=True
+        ),
     )
     _print_end(console, result, folder)
     return result.state == "COMPLETE"
@@ -38,11 +40,11 @@ def _line(report: EpochReport, epochs: int) -> str:
 
 def _print_end(console: Console, result: TrialResult, folder: Path | None) -> None:
     if result.reason:
-        console.print(f"{result.state}: {result.reason}", highlight=False)
+        console.print(f"{result.state}: {result.reason}", highlight=False, soft_wrap=True)
         return
     table = Table("metric", "value", title=f"{result.state} after {result.epochs} epochs")
     for name, value in sorted(result.metrics.items()):
         table.add_row(name, f"{value:.4f}")
     console.print(table)
     if folder is not None:
-        console.print(f"artifacts: {folder}", highlight=False)
+        console.print(f"artifacts: {folder}", highlight=False, soft_wrap=True)

@@ -85,10 +85,15 @@ def build(spec: DataSpec, cache: Path, *, progress: bool = False, threads: int =
     if folder.is_dir():
         return _open(folder)
     locks = cache / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{digest}.lock"):
-        if not folder.is_dir():  # else another builder was first
-            _write(spec, digest, folder, progress, threads)
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{digest}.lock"):
+            if not folder.is_dir():  # else another builder was first
+                _write(spec, digest, folder, progress, threads)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error}). Make room, or name another folder in ABLATE_CACHE."
+        ) from error
     return _open(folder)
 
 

@@ -1,13 +1,12 @@
-"""Measures of a frozen model: probes, spectra and the geometry of embeddings. Nothing here trains an encoder."""
+"""Measures of a frozen model: probes, spectra, and the geometry of embeddings."""
 
 from ablate.measure.pairs import alignment, spread, uniformity
-from ablate.measure.probes import fit_logistic, fit_probe, knn_predict
+from ablate.measure.probes import fit_probe, knn_predict
 from ablate.measure.spectrum import effective_rank, rank_of, singular_values
 
 __all__ = [
     "alignment",
     "effective_rank",
-    "fit_logistic",
     "fit_probe",
     "knn_predict",
     "rank_of",

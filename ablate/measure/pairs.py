@@ -1,4 +1,4 @@
-"""Geometry of embeddings on the unit sphere: alignment, uniformity, and the spread that collapse takes away."""
+"""Geometry of embeddings on the unit sphere: alignment, uniformity, and the spread collapse takes away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def alignment(z1: Tensor, z2: Tensor) -> float:
 
 
 def uniformity(z: Tensor) -> float:
-    """log E exp(-2 |z_i - z_j|^2) over distinct pairs, z normalised; -8 to 0, lower is more uniform (ibid.)."""
+    """log E exp(-2 |z_i - z_j|^2) over distinct pairs, z normalised; -8 to 0, lower: more uniform (ibid.)."""
     distances = torch.pdist(normalize(z, dim=1)).square()
     return float(torch.logsumexp(-2 * distances, 0) - math.log(distances.numel()))
 

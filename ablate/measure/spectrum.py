@@ -23,7 +23,8 @@ def singular_values(features: Tensor, *, center: bool = True, normalize_rows: bo
         x = torch.nn.functional.normalize(x, dim=1)
     if center:
         x = x - x.mean(0)
-    return torch.linalg.svdvals(x)
+    values: Tensor = torch.linalg.svdvals(x)
+    return values
 
 
 def effective_rank(

@@ -65,9 +65,7 @@ def proximal_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
     if not threshold >= 0:
         raise ValueError(f"the proximal threshold must be at least 0, found {threshold}")
     norms = _groups(weight, kind)
-    keep = norms > threshold
-    scale = torch.where(keep, 1 - threshold / torch.where(keep, norms, torch.ones_like(norms)), 0.0)
-    weight.mul_(scale)
+    weight.mul_((norms - threshold).clamp_min(0) / norms.clamp_min(torch.finfo(norms.dtype).tiny))
 
 
 def weight_from_shrink(shrink: float, weights: Sequence[Tensor], kind: Penalty, total_lr: float) -> float:

@@ -150,7 +150,7 @@ def show(s: Summary, console: Console) -> None:
         console.print(f"  {line}", highlight=False, markup=False)
     for rows in (_arm_rows(s) if s.confirm else None, _difference_rows(s) if s.differences else None):
         if rows:
-            console.print(_rich_table(*rows))
+            console.print("", _rich_table(*rows), "", sep="\n")
     for d in s.differences:
         console.print(f"  best - {d.arm}: {verdict(d)}.", highlight=False, markup=False)
     for line in _caveats(s) if s.differences else []:

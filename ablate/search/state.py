@@ -48,6 +48,7 @@ class TrialState:
         """Forget what came after ``epoch``: it will be run and reported again."""
         self.slot = None
         self.curve = {e: m for e, m in self.curve.items() if e <= epoch and epoch > 0}
+        self.epochs = max(self.curve, default=0)
         self.checkpoints = [c for c in self.checkpoints if c["epoch"] <= epoch]
 
 

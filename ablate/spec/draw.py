@@ -11,14 +11,13 @@ Rules of :func:`apply`, which also decide what ``when`` sees:
 - ``head.sparsity.penalty: null`` means no sparsity, so a search can switch it off with
   ``head.sparsity.penalty: {choice: [null, l1, l21]}`` and give the strength
   ``when: {head.sparsity.penalty: [l1, l21]}``.
-- ``views.preset`` replaces all views by that preset. A new data source brings its own preset if the base's
-  views are exactly the preset of the base's source; views that differ from it are kept.
+- A new data source brings its own preset of views if the base's views are exactly the preset of the base's
+  source; views that differ from it are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -26,12 +25,12 @@ from ablate.spec.data import PRESET_OF_SOURCE
 from ablate.spec.paths import defaults, of_kind, section
 from ablate.spec.space import Distribution, Scalar
 from ablate.spec.trial import TrialSpec
-from ablate.spec.views import VIEW_PRESETS, expand_preset
+from ablate.spec.views import VIEW_PRESETS
 
 SPARSITY = "head.sparsity"
 SWITCH = f"{SPARSITY}.penalty"  # null here: no such section
 RIVALS = {f"{SPARSITY}.weight": f"{SPARSITY}.shrink", f"{SPARSITY}.shrink": f"{SPARSITY}.weight"}
-_STARTERS = ("kind", "preset", "penalty")  # last names of keys that start their section afresh or remove it
+_STARTERS = ("kind", "penalty")  # last names of keys that start their section afresh or remove it
 _MISSING = object()
 
 
@@ -93,7 +92,7 @@ def apply(base: TrialSpec, params: Mapping[str, Any]) -> TrialSpec:
 
 def overlay(tree: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """The plain-dictionary form of :func:`apply`, not yet validated; ``tree`` is left as it is."""
-    result = _with_views_of_new_source(deepcopy(tree), params)
+    result = _with_views_of_new_source(_copy(tree), params)
     for key in sorted(params, key=_outer_and_kinds_first):
         _put(result, key, params[key])
         if key in RIVALS and RIVALS[key] not in params:
@@ -166,11 +165,12 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
         here.clear()
         model = of_kind(section(TrialSpec, ".".join(names)), value)
         here.update(defaults(model) if model is not None else {})
-    if key == "views.preset":
-        here.clear()
-        here.update(expand_preset({"preset": value}))
-        return
-    here[last] = deepcopy(value)
+    here[last] = _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    """Mappings are copied, for they are changed in place here; lists and scalars never are."""
+    return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _no_strength_without_penalty(params: Mapping[str, Any]) -> None:

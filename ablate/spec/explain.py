@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -107,7 +108,12 @@ def _one(
         given = f"found {', '.join(found)}" if isinstance(found, dict) and found else f"found {show(found)}"
         return Finding(path, f"needs exactly one of choice, int, float; {given}")
     if kind == "literal_error":
-        return Finding(path, _literal(found, owner, path, context))
+        return Finding(path, _literal(found, context["expected"]))
+    if kind in ("too_short", "too_long"):
+        bound = (
+            f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        )
+        return Finding(path, f"found {show(found)}, must hold {bound}")
     if kind in _EXPECTED:
         wanted = list(dict.fromkeys(_EXPECTED[e["type"]] for e in same if e["type"] in _EXPECTED))
         return Finding(
@@ -153,11 +159,9 @@ def _wrong_kind(path: Path, kind: str, found: Any, model: type[Spec]) -> Finding
     return Finding((*path, "kind"), f"unknown kind {show(value)}{nearest(str(value), names)}{allowed}")
 
 
-def _literal(found: Any, owner: type[Spec] | None, path: Path, context: dict[str, Any]) -> str:
-    field = owner.model_fields.get(str(path[-1])) if owner is not None else None
-    names = [a for a in get_args(field.annotation) if isinstance(a, str)] if field is not None else []
-    allowed = ", ".join(names) or context["expected"]
-    return f"found {show(found)}{nearest(str(found), names)} (allowed: {allowed})"
+def _literal(found: Any, expected: str) -> str:
+    names = re.findall("'([^']*)'", expected)
+    return f"found {show(found)}{nearest(str(found), names)} (allowed: {', '.join(names)})"
 
 
 def _range(owner: type[Spec] | None, path: Path, prefix: str) -> str:

@@ -13,7 +13,8 @@ from ablate.spec.errors import Mistake, SpecError
 from ablate.spec.explain import Finding, explain
 from ablate.spec.layers import read_layers
 from ablate.spec.paths import slots
-from ablate.spec.space_check import check_points, check_references, check_space, valid_entries
+from ablate.spec.points import check_points
+from ablate.spec.space_check import check_references, check_space, valid_entries
 from ablate.spec.sweep import SweepSpec, conflicts
 from ablate.spec.trial import TrialSpec
 from ablate.spec.yaml_file import Node

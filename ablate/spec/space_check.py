@@ -1,22 +1,20 @@
-"""Whether a space fits the trial it varies: keys, bounds, conditions, and the trials that come of it."""
+"""Whether the keys, bounds and conditions of a space fit the trial it varies."""
 
 from __future__ import annotations
 
-import random
-import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ablate.spec.draw import SWITCH, apply, cycle, deciders, draw, lookup, matches, overlay
-from ablate.spec.explain import Finding, dotted, explain, nearest, show
+from ablate.spec.draw import SWITCH, cycle, deciders, lookup, matches, overlay
+from ablate.spec.explain import Finding, explain, nearest, show
 from ablate.spec.paths import Path, Slot, defaults, keys, kinds, of_kind, section, slots
-from ablate.spec.space import Choice, Distribution, FloatRange, IntRange, Scalar
+from ablate.spec.space import Choice, Distribution, FloatRange, IntRange
 from ablate.spec.trial import TrialSpec
 
-_POINTS = 200  # drawn to find combinations that are no valid trial
 _ABSENT = object()
 _ADAPTER: TypeAdapter[Distribution] = TypeAdapter(Distribution)
 
@@ -32,20 +30,31 @@ def valid_entries(raw: Any) -> dict[str, Distribution]:
     return found
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """What a space is checked against; ``base`` may be anything, ``broken`` entries are no distributions."""
+
+    base: dict[str, Any]
+    entries: Mapping[str, Distribution]
+    broken: frozenset[str]
+
+
 def check_space(raw_space: Any, raw_base: Any) -> Iterator[Finding]:
     """Mistakes in keys, bounds and conditions, whatever else is wrong with the file."""
+    raw = raw_space if isinstance(raw_space, dict) else {}
+    entries = valid_entries(raw)
     base = raw_base if isinstance(raw_base, dict) else {}
-    entries = valid_entries(raw_space)
-    for key in raw_space if isinstance(raw_space, dict) else ():
+    sweep = _Sweep(base, entries, frozenset(raw) - frozenset(entries))
+    for key in raw:
         path: Path = ("space", key)
-        possible, finding = _possible_slots(key, path, base, entries)
+        possible, finding = _possible_slots(key, path, sweep)
         if finding is not None:
             yield finding
         elif key in entries:
             yield from _check_values(key, path, entries[key], possible)
         if key in entries:
             for name, allowed in (entries[key].when or {}).items():
-                yield from _check_condition(name, allowed, (*path, "when", name), base, entries)
+                yield from _check_condition(name, allowed, (*path, "when", name), sweep)
     if keys_of_cycle := cycle(entries):
         message = f"when makes a cycle: {' -> '.join(keys_of_cycle)}"
         yield Finding(("space", keys_of_cycle[0], "when"), message, at_key=True)
@@ -63,75 +72,7 @@ def check_references(references: Any) -> Iterator[Finding]:
                 yield from refused
 
 
-def check_points(
-    base: TrialSpec, space: Mapping[str, Distribution], references: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Finding]:
-    """Draw points, always the same ones, and report the first invalid trial for each key that causes one."""
-    generator = random.Random(0)
-    blamed: set[Path] = set()
-    for _ in range(_POINTS):
-        params = draw(space, lambda _, entry: _suggest(generator, entry), base)
-        finding = _try_point(base, params, params, ("space",))
-        if finding is None:
-            best = apply(base, params)
-            found = [
-                _try_point(best, values, params, ("confirm", "references", name))
-                for name, values in references.items()
-            ]
-        else:
-            found = [finding]
-        for f in found:
-            if f is not None and f.path not in blamed:
-                blamed.add(f.path)
-                yield f
-
-
-def _try_point(
-    base: TrialSpec, changes: Mapping[str, Any], params: Mapping[str, Any], path: Path
-) -> Finding | None:
-    point = ", ".join(f"{k}: {f'{v:.4g}' if isinstance(v, float) else show(v)}" for k, v in params.items())
-    try:
-        apply(base, changes)
-    except ValidationError as error:
-        first = explain(error, TrialSpec, {})[0]
-        key = _blame(first, list(changes))
-        return Finding((*path, *([key] if key else [])), f"not every point is a trial; at {point}: {first}")
-    except ValueError as error:
-        key = next((k for k in changes if str(error).startswith(k)), "")
-        return Finding((*path, *([key] if key else [])), f"not every point is a trial; at {point}: {error}")
-    return None
-
-
-def _blame(finding: Finding, drawn: list[str]) -> str:
-    """The key of a point to report a mistake in the resulting trial at; empty if none stands out."""
-    where = dotted(finding.path)
-    root = where.split(".")[0]
-    related = [k for k in drawn if k == root or k.startswith(f"{root}.")]
-    tests = (
-        lambda k: k == where,
-        lambda k: where.startswith(f"{k}.") or k.startswith(f"{where}."),
-        lambda k: re.search(rf"\b{re.escape(k.rpartition('.')[2])}\b", finding.message) is not None,
-        lambda k: k.endswith(".kind"),
-        lambda _: True,
-    )
-    return next((k for test in tests for k in related if test(k)), "")
-
-
-def _suggest(generator: random.Random, entry: Distribution) -> Scalar:
-    """Ends of a range as often as its inside: mistakes gather there."""
-    match entry:
-        case Choice(choice=values):
-            return generator.choice(values)
-        case IntRange(int=(low, high), step=step):
-            last = low + (high - low) // step * step
-            return generator.choice((low, last, generator.randrange(low, last + 1, step)))
-        case FloatRange(float=(low, high)):
-            return generator.choice((low, high, generator.uniform(low, high)))
-
-
-def _possible_slots(
-    key: str, path: Path, base: dict[str, Any], entries: Mapping[str, Distribution]
-) -> tuple[list[Slot], Finding | None]:
+def _possible_slots(key: str, path: Path, sweep: _Sweep) -> tuple[list[Slot], Finding | None]:
     """The meanings of ``key`` under the kinds that the base has or the space may draw."""
     found = slots(TrialSpec, key)
     if not found:
@@ -143,8 +84,12 @@ def _possible_slots(
     names = key.split(".")
     for depth in range(1, len(names)):
         prefix = ".".join(names[:depth])
-        available = _kinds_of(prefix, base, entries)
-        if available is None or not any(kinds(slot.owners[depth]) for slot in found):
+        available = _kinds_of(prefix, sweep)
+        if (
+            available is None
+            or key == f"{prefix}.kind"
+            or not any(kinds(slot.owners[depth]) for slot in found)
+        ):
             continue
         fitting = [s for s in found if set(kinds(s.owners[depth])) & available]
         if not fitting:
@@ -158,13 +103,16 @@ def _possible_slots(
     return found, None
 
 
-def _kinds_of(prefix: str, base: dict[str, Any], entries: Mapping[str, Distribution]) -> set[str] | None:
+def _kinds_of(prefix: str, sweep: _Sweep) -> set[str] | None:
     """The kinds that a section may have in this sweep; None if that cannot be told."""
-    entry = entries.get(f"{prefix}.kind")
+    key = f"{prefix}.kind"
+    entry = sweep.entries.get(key)
+    if key in sweep.broken:
+        return None
     if isinstance(entry, Choice):
         found = {v for v in entry.choice if isinstance(v, str)}
     else:
-        value = lookup(base, f"{prefix}.kind")
+        value = lookup(sweep.base, key)
         found = {value} if isinstance(value, str) else set()
     known = {k for m in section(TrialSpec, prefix) for k in kinds(m)}
     return found & known or None
@@ -216,14 +164,12 @@ def _refused(key: str, value: Any, possible: list[Slot], path: Path) -> list[Fin
     return [Finding((*path, *f.path[1:]), f.message, f.at_key) for f in refusals[0]]
 
 
-def _check_condition(
-    name: str, allowed: Any, path: Path, base: dict[str, Any], entries: Mapping[str, Distribution]
-) -> Iterator[Finding]:
+def _check_condition(name: str, allowed: Any, path: Path, sweep: _Sweep) -> Iterator[Finding]:
     found = slots(TrialSpec, name)
     if not found:
         yield Finding(path, _unknown(name), at_key=True)
         return
-    entry = entries.get(name)
+    entry = sweep.entries.get(name)
     if isinstance(entry, FloatRange):
         yield Finding(path, f"{name} is drawn from a range, so it never equals a value", at_key=True)
         return
@@ -237,22 +183,19 @@ def _check_condition(
             return
     if not values:
         yield Finding(path, "the list is empty, so this is never drawn")
-    if entry is None:
-        yield from _never(name, values, path, base, entries)
+    if entry is None and name not in sweep.broken:
+        yield from _never(name, values, path, sweep)
 
 
-def _never(
-    name: str, values: list[Any], path: Path, base: dict[str, Any], entries: Mapping[str, Distribution]
-) -> Iterator[Finding]:
+def _never(name: str, values: list[Any], path: Path, sweep: _Sweep) -> Iterator[Finding]:
     """A key outside the space has the base's value, or the default of a kind that the space may draw."""
-    choices = {k: entry.choice for k in deciders(name) if isinstance(entry := entries.get(k), Choice)}
-    reachable = []
-    for point in product(*choices.values()):
-        try:
-            tree = overlay(base, dict(zip(choices, point, strict=True)))
-        except ValueError:  # a preset that does not exist, reported for itself
-            return
-        reachable.append(_value(tree, name))
+    prefixes = [".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)]
+    if any(len(section(TrialSpec, p)) > 1 and _kinds_of(p, sweep) is None for p in prefixes):
+        return  # the kind is itself a mistake
+    drawn = {k: sweep.entries[k] for k in deciders(name) if k in sweep.entries}
+    choices = {k: entry.choice for k, entry in drawn.items() if isinstance(entry, Choice)}
+    points = product(*choices.values())
+    reachable = [_value(overlay(sweep.base, dict(zip(choices, p, strict=True))), name) for p in points]
     if not any(matches(value, values) for value in reachable):
         shown = ", ".join(dict.fromkeys("absent" if v is _ABSENT else show(v) for v in reachable))
         yield Finding(path, f"never holds: {name} is not in the space, and it is {shown} in base")

@@ -78,7 +78,7 @@ class MeasureSpec(Spec):
     every: int = Field(1, ge=1, description="epochs between measurements; the last epoch is always measured")
     knn: int = Field(20, ge=1, le=1000, description="neighbours of the k-NN probe")
     probe_l2: Annotated[tuple[float, ...], Field(strict=False, min_length=1)] = Field(
-        (1e-4, 1e-3, 1e-2, 1e-1),
+        (1e-3, 1e-2, 1e-1),
         description="candidates for the probe's L2 strength, chosen on an inner split of train",
     )
     collapse: float = Field(

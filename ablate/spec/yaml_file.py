@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -13,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.representer import SafeRepresenter
 
 from ablate.spec.errors import Mistake, Place, SpecError
 from ablate.spec.paths import Path
@@ -103,9 +105,21 @@ def parse_yaml(text: str, place: Callable[[int, int], Place]) -> tuple[Node, lis
         raise SpecError([Mistake(place(0, 0), f"not YAML: {error}")]) from None
 
 
+class _Representer(SafeRepresenter):
+    """Quotes text that is more than plain words: ruamel.yaml does not read back every text it leaves bare."""
+
+    def represent_text(self, text: str) -> ScalarNode:
+        style = None if re.fullmatch(r"[A-Za-z0-9_. /-]+", text) else '"'
+        return self.represent_scalar(f"{_CORE}str", text, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_text)
+
+
 def dump_yaml(value: Any) -> str:
     """YAML that reads back to the same plain value; short lists on one line."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 100

@@ -33,7 +33,7 @@ from ablate.sweep.messages import (
 
 log = logging.getLogger(__name__)
 
-BARREN = 3  # deaths in a row of slots that held no trial before the sweep is given up
+BARREN = 3  # deaths of slots without a trial, and no report in between, before the sweep is given up
 
 
 class SweepError(Exception):
@@ -72,11 +72,13 @@ class Desk:
         if isinstance(request, (WantWork, WantLease)):
             self._waiting[ticket] = (caller, request)
             return []
+        self._guarded(self._bury)
         return [(ticket, self._guarded(lambda: self._answer(caller, request)) or Verdict.LEAVE)]
 
     def replies(self) -> list[tuple[int, Reply]]:
         """Replies to waiting requests, as (ticket, reply), as far as they can be given now."""
         found = []
+        self._guarded(self._bury)
         for ticket, (caller, request) in list(self._waiting.items()):
             reply = self._guarded(lambda c=caller, r=request: self._offer(c, r))  # type: ignore[misc]
             if self.error is not None:
@@ -91,7 +93,6 @@ class Desk:
         """An error of the driver (a full disk, say) ends the sweep: nothing may be decided any more."""
         if self.error is None:
             try:
-                self._bury()
                 return action()
             except Exception as error:
                 self.error, self.done = error, True
@@ -105,11 +106,9 @@ class Desk:
     def _bury(self) -> None:
         while self._lost:
             slot, reason = self._lost.popleft()
+            log.warning("%s died (%s) and is started again", slot, reason)
             caller = self._life.pop(slot, None)
-            if caller in self._held:
-                self._barren = 0
-            else:
-                self._barren += 1
+            self._barren = 0 if caller in self._held else self._barren + 1
             if caller is not None:
                 self._end_life(caller, reason)
             if self._barren >= BARREN:
@@ -117,7 +116,6 @@ class Desk:
 
     def _end_life(self, caller: Caller, reason: str) -> None:
         self._dead.add(caller)
-        self._waiting = {t: w for t, w in self._waiting.items() if w[0] != caller}
         self._leases.release(caller)
         if caller in self._held:
             self._abandon(caller, reason)
@@ -174,6 +172,7 @@ class Desk:
     ) -> Verdict:
         match request:
             case Reported(trial, epoch, metrics):
+                self._barren = 0
                 if not self._driver.reported(trial, epoch, metrics):
                     del self._held[caller]
                     return Verdict.STOP

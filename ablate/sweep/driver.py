@@ -18,7 +18,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -121,7 +122,7 @@ class Driver:
 
     def next(self, slot: str) -> Assignment | None:
         """A trial for this slot; None: nothing to hand out right now (or, if ``finished``, ever again)."""
-        with self._mutex:
+        with self._turn():
             if slot in self._state.slots:
                 held = self._state.slots[slot]
                 raise DriverError(
@@ -137,7 +138,7 @@ class Driver:
 
         Reporting an epoch again changes nothing. Raises DriverError for an epoch out of turn.
         """
-        with self._mutex:
+        with self._turn():
             known = self._trial(trial)
             if known.slot is None:
                 return False
@@ -150,7 +151,7 @@ class Driver:
 
     def checkpointed(self, trial: str, checkpoint: Checkpoint) -> None:
         """Record a checkpoint that has been written; the trial's earlier ones are then deleted."""
-        with self._mutex:
+        with self._turn():
             known = self._trial(trial)
             if known.slot is None:
                 return
@@ -175,7 +176,7 @@ class Driver:
 
         Ignored for a trial that is finished or was taken from this slot.
         """
-        with self._mutex:
+        with self._turn():
             if self._trial(trial).slot is None:
                 return
             values = {name: float(value) for name, value in metrics.items()}
@@ -186,7 +187,7 @@ class Driver:
     def abandoned(self, trial: str, reason: str) -> None:
         """The slot of this trial died. It is handed out again from its last checkpoint, at most
         ``search.MAX_ABANDONED`` times; then it is FAILED."""
-        with self._mutex:
+        with self._turn():
             known = self._trial(trial)
             if known.slot is None:
                 return
@@ -224,11 +225,18 @@ class Driver:
             self._happened({"event": "resumed", "fence": fence, "made_by": _made_by(), "epochs": epochs})
         return self._state
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._mutex:
+            if self._fault is not None:
+                raise DriverError(
+                    f"this driver has stopped: {self._fault}. Resume the sweep."
+                ) from self._fault
+            yield
+
     def _happened(self, event: Event) -> list[Event]:
         """Decide, record, tell; returns the decisions. After a failure in here the driver is unusable: its
         state may be ahead of the ledger."""
-        if self._fault is not None:
-            raise DriverError(f"this driver has stopped: {self._fault}. Resume the sweep.") from self._fault
         try:
             event = plain(event)
             decisions = decide(self._state, event)

@@ -1,12 +1,13 @@
 """Ray Tune as the keeper of slots: it places them, starts dead ones again, and ends them with the sweep.
 
-Tune's own notions of searching, scheduling, checkpointing, restoring and logging are left unused, because they
-lose what the ledger keeps: OptunaSearch tells stopped trials as complete, actors are paired with trials
+Tune's own notions of searching, scheduling, checkpointing, restoring and logging are left unused, because
+they lose what the ledger keeps: OptunaSearch tells stopped trials as complete, actors are paired with trials
 loosely and torn down whenever nothing is pending, and a restored experiment can be older than its study.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ray import tune
@@ -35,6 +36,8 @@ def hold_slots(desk: Desk, plan: SlotPlan, count: int) -> None:
             failure_config=tune.FailureConfig(max_failures=-1),
         ),
     )
+    # The desk says what a user has to know; Tune prints a stack for every slot that dies.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner.fit()
 
 

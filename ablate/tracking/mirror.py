@@ -108,7 +108,7 @@ class Mirror:
                 self._follower = None  # the next one looks up what arrived all the same
                 if failures == 1:
                     text = "MLflow (%s) cannot be written to; it will be tried again: %s"
-                    _log.warning(text, self.store.uri, " ".join(str(error).split())[:300])
+                    _log.warning(text, self.store.uri, " ".join(str(error).split())[:200])
                 if closing and failures >= _LAST_ATTEMPTS:
                     break
                 pause = _INTERVAL if closing else min(_PATIENCE[0] * 2 ** (failures - 1), _PATIENCE[1])

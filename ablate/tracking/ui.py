@@ -22,7 +22,7 @@ def serve_ui(runs: Path, port: int = 5000) -> None:
     store = find_store(runs)
     if store.is_server:
         raise TrackingError(f"the store is a server with pages of its own: open {store.uri}")
-    sweeps = sorted(path.parent for path in runs.glob("*/ledger.jsonl"))
+    sweeps = sorted(path.parent for path in runs.glob("*/sweep.json"))
     if not sweeps and not _exists(store):
         raise TrackingError(f"{runs.absolute()}: no sweep has been run here; give the folder with --runs")
     for folder in sweeps:

@@ -57,7 +57,7 @@ def share_batch_stats(model: nn.Module, world: World, device: torch.device) -> n
     if world.size == 1:
         return model
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
             setattr(model, name, WorldBatchNorm(child, world))

@@ -1,7 +1,7 @@
 """SparseHead during training: the strength of the penalty, and how a step applies it.
 
-``lambda`` is ``weight``, or follows from ``shrink`` (see ``spec.model.Sparsity``). With ``reduction: mean`` it
-is divided by the number of penalised groups, so that it means the same at every width.
+``lambda`` is ``weight``, or follows from ``shrink`` (see ``spec.model.Sparsity``). ``reduction: mean``
+divides it by the number of penalised groups, so that it means the same at every width.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class Trainer:
     def __init__(self, spec: TrialSpec, data: Dataset, world: World, device: torch.device) -> None:
         self.spec, self.data, self.world, self.device = spec, data, world, device
         self.epoch = 0
-        model = build_model(spec).to(device=device, memory_format=torch.channels_last)
-        self.model: ContrastiveModel = model
+        model = build_model(spec).to(device)
+        self.model: ContrastiveModel = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if spec.compute.batch_stats == "global":
             share_batch_stats(model, world, device)
         self.optimiser = build_optimiser(spec.optim, model.encoder, model.head) if spec.optim.epochs else None

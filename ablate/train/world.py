@@ -35,11 +35,11 @@ class World:
 
     def gather(self, rows: Tensor) -> Tensor:
         """All workers' rows [B, d] -> [size * B, d] in rank order, differentiable in every worker's rows."""
-        return _Gather.apply(rows, self) if self.size > 1 else rows  # type: ignore[no-any-return, no-untyped-call]
+        return _Gather.apply(rows, self) if self.size > 1 else rows  # type: ignore[no-any-return,no-untyped-call]
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over workers, differentiable: the gradient is summed over workers as well."""
-        return _Sum.apply(value) if self.size > 1 else value  # type: ignore[no-any-return, no-untyped-call]
+        return _Sum.apply(value) if self.size > 1 else value  # type: ignore[no-any-return,no-untyped-call]
 
     def sum_(self, tensors: list[Tensor]) -> None:
         """Sum each tensor over workers in place, in one message."""
@@ -62,7 +62,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         # Every worker's loss depends on everybody's rows, so the shares of the gradient add up.
         total = grad.contiguous().clone()
         dist.all_reduce(total)
@@ -77,7 +77,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
         total = grad.contiguous().clone()
         dist.all_reduce(total)
         return total

@@ -18,7 +18,7 @@ from ablate.measure import (
     spread,
     uniformity,
 )
-from ablate.measure.probes import accuracy
+from ablate.measure.probes import LinearProbe, accuracy
 from ablate.model import ContrastiveModel, head_weights
 from ablate.objective.sparsity import sparsity_measures
 from ablate.spec.streams import stream_seed
@@ -48,7 +48,7 @@ def extract(model: ContrastiveModel, images: Tensor, spec: TrialSpec) -> Feature
     """
     was_training = model.training
     model.eval()
-    parts = [model(plain_view(chunk, spec.views)) for chunk in images.split(_CHUNK)]
+    parts = [model(plain_view(chunk, spec.views)) for chunk in torch.split(images, _CHUNK)]
     model.train(was_training)
     h = torch.cat([h for h, _ in parts])
     z = h if spec.head.kind == "none" else torch.cat([z for _, z in parts])
@@ -58,33 +58,59 @@ def extract(model: ContrastiveModel, images: Tensor, spec: TrialSpec) -> Feature
     return Features(h, z)
 
 
-def validation_metrics(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
-    """Probes on validation, ranks on train, geometry on pairs of views, and sparsity of the head."""
-    train = extract(model, data.train.images, spec)
-    metrics = {f"{name}.val": accuracy(c) for name, c in predictions(model, data, data.val, spec, train).items()}
-    for name, x in train.named():
-        metrics |= _ranks(name, x)
-    return metrics | _geometry(model, data.val, spec) | sparsity_of(model)
+@dataclass(frozen=True)
+class Probed:
+    """Training features and the linear probes fitted to them; ``z`` shares those of ``h`` without a head."""
+
+    train: Features
+    labels: Tensor
+    probes: dict[str, LinearProbe]
+    knn: int
+
+    def correct(self, query: Features, labels: Tensor) -> dict[str, Tensor]:
+        """Per-example correctness [N] of ``probe.h``, ``knn.h``, ``probe.z`` and ``knn.z``."""
+        found: dict[str, Tensor] = {}
+        for (name, x), (_, q) in zip(self.train.named(), query.named(), strict=True):
+            if name == "z" and self.train.z is self.train.h:
+                return found | {k.replace(".h", ".z"): v for k, v in found.items()}
+            probe = self.probes[name]
+            found[f"probe.{name}"] = probe.predict(q) == labels
+            guess = knn_predict(x, self.labels, q, classes=len(probe.bias), k=self.knn)
+            found[f"knn.{name}"] = guess == labels
+        return found
 
 
-def predictions(
-    model: ContrastiveModel, data: Dataset, split: Split, spec: TrialSpec, train: Features
-) -> dict[str, Tensor]:
-    """Per-example correctness [N] on ``split`` of ``probe.h``, ``knn.h``, ``probe.z`` and ``knn.z``."""
-    classes, labels = len(data.class_names), data.train.labels
-    query = extract(model, split.images, spec)
-    correct: dict[str, Tensor] = {}
+def fit_probes(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> Probed:
+    """Extract the training features and fit a linear probe to ``h`` and to ``z``."""
+    train, labels = extract(model, data.train.images, spec), data.train.labels
+    seed, classes = stream_seed("probe", spec.seed), len(data.class_names)
+    probes: dict[str, LinearProbe] = {}
     for name, x in train.named():
         if name == "z" and train.z is train.h:
-            correct |= {k.replace(".h", ".z"): v for k, v in correct.items()}
-            break
-        q = query.h if name == "h" else query.z
-        seed = stream_seed("probe", spec.seed)
-        probe = fit_probe(x, labels, classes=classes, l2_choices=spec.measure.probe_l2, seed=seed)
-        correct[f"probe.{name}"] = probe.predict(q) == split.labels
-        guess = knn_predict(x, labels, q, classes=classes, k=spec.measure.knn)
-        correct[f"knn.{name}"] = guess == split.labels
-    return correct
+            probes["z"] = probes["h"]
+        else:
+            choices = spec.measure.probe_l2
+            probes[name] = fit_probe(x, labels, classes=classes, l2_choices=choices, seed=seed)
+    return Probed(train, labels, probes, spec.measure.knn)
+
+
+def split_metrics(
+    model: ContrastiveModel, probed: Probed, split: Split, spec: TrialSpec
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Correctness on ``split`` per example, and its mean, of every probe."""
+    correct = probed.correct(extract(model, split.images, spec), split.labels)
+    return correct, {name: accuracy(c) for name, c in correct.items()}
+
+
+def validation_metrics(
+    model: ContrastiveModel, data: Dataset, spec: TrialSpec, probed: Probed
+) -> dict[str, float]:
+    """Probes on validation, ranks on train, geometry on pairs of views, and sparsity of the head."""
+    _, scores = split_metrics(model, probed, data.val, spec)
+    metrics = {f"{name}.val": score for name, score in scores.items()}
+    for name, x in probed.train.named():
+        metrics |= _ranks(name, x)
+    return metrics | _geometry(model, data.val, spec) | sparsity_of(model)
 
 
 def _ranks(name: str, x: Tensor) -> dict[str, float]:
@@ -115,10 +141,10 @@ def sparsity_of(model: ContrastiveModel) -> dict[str, float]:
     return {f"head.{k}": v for k, v in sparsity_measures(weights).items()} if weights else {}
 
 
-def spectra(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, Tensor]:
+def spectra(train: Features) -> dict[str, Tensor]:
     """Singular values of the centred training features, raw and with L2-normalised rows."""
     found = {}
-    for name, x in extract(model, data.train.images, spec).named():
+    for name, x in train.named():
         found[name] = singular_values(x)
         found[f"{name}_normalized"] = singular_values(x, normalize_rows=True)
     return found

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 
 from ablate.data import default_cache, load
-from ablate.measure.probes import accuracy
 from ablate.spec.identity import run_identity
 from ablate.spec.trial import TrialSpec
 from ablate.train import Trainer, TrainReport, World
 from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ablate.trial.measures import extract, predictions, spectra, validation_metrics
+from ablate.trial.measures import Probed, fit_probes, spectra, split_metrics, validation_metrics
 from ablate.trial.outcome import TrialFailure, describe_failure
 
 
@@ -61,6 +60,7 @@ class TrialRun:
         self.trainer = Trainer(spec, self.data, self.world, self.device)
         self._epochs: Iterator[TrainReport] = self.trainer.epochs()
         self._reported_untrained = False
+        self._latest: tuple[int, Probed] | None = None
 
     @property
     def epoch(self) -> int:
@@ -74,7 +74,7 @@ class TrialRun:
         return self.epoch >= self.spec.optim.epochs
 
     def step(self) -> EpochReport:
-        """Train one epoch and measure it. Raises TrialFailure, whatever went wrong, complete collapse included."""
+        """Train one epoch and measure it. Whatever goes wrong, collapse included, is a TrialFailure."""
         try:
             return self._step()
         except Exception as error:
@@ -88,9 +88,15 @@ class TrialRun:
             report = next(self._epochs)
             metrics = {"loss": report.loss, "views_per_second": report.views_per_second}
         if self.world.rank == 0 and (self.done or self.epoch % self.spec.measure.every == 0):
-            metrics |= validation_metrics(self.trainer.model, self.data, self.spec)
+            metrics |= validation_metrics(self.trainer.model, self.data, self.spec, self._probed())
             self._check(metrics)
         return EpochReport(self.epoch, metrics)
+
+    def _probed(self) -> Probed:
+        """The probes of the present state; those of the last report serve ``finish`` too."""
+        if self._latest is None or self._latest[0] != self.epoch:
+            self._latest = (self.epoch, fit_probes(self.trainer.model, self.data, self.spec))
+        return self._latest[1]
 
     def _check(self, metrics: dict[str, float]) -> None:
         broken = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -116,15 +122,14 @@ class TrialRun:
     def finish(self, folder: Path | None, *, arm: str = "trial", stage: str = "train") -> dict[str, float]:
         """Read the test split, once, and write the trial's artifacts (rank 0; other ranks return {}).
 
-        Into ``folder``, if given: ``spec.json``, ``identity.json``, ``metrics.json``; ``correct.npz``: per-example correctness [N] of
-        every probe; ``spectrum.npz``: singular values of h and z; ``encoder.pt`` and ``head.pt``.
+        Into ``folder``, if given: ``spec.json``, ``identity.json``, ``metrics.json``; ``correct.npz``:
+        per-example correctness [N] of every probe; ``spectrum.npz``: singular values of h and z;
+        ``encoder.pt`` and ``head.pt``.
         """
         if self.world.rank != 0:
             return {}
-        model = self.trainer.model
-        train = extract(model, self.data.train.images, self.spec)
-        correct = predictions(model, self.data, self.data.test, self.spec, train)
-        metrics = {f"{name}.test": accuracy(c) for name, c in correct.items()}
+        correct, scores = split_metrics(self.trainer.model, self._probed(), self.data.test, self.spec)
+        metrics = {f"{name}.test": score for name, score in scores.items()}
         if folder is not None:
             self._write_artifacts(folder, metrics, correct, arm, stage)
         return metrics
@@ -134,9 +139,8 @@ class TrialRun:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         model = self.trainer.model
-        np.savez(folder / "correct.npz", **{k: c.cpu().numpy() for k, c in correct.items()})
-        spectrum = spectra(model, self.data, self.spec)
-        np.savez(folder / "spectrum.npz", **{k: s.cpu().numpy() for k, s in spectrum.items()})
+        _save_arrays(folder / "correct.npz", correct)
+        _save_arrays(folder / "spectrum.npz", spectra(self._probed().train))
         torch.save(model.encoder.state_dict(), folder / "encoder.pt")
         torch.save(model.head.state_dict(), folder / "head.pt")
         identity = run_identity(
@@ -149,6 +153,11 @@ class TrialRun:
         )
         for name, value in (("spec", self.spec.as_dict()), ("identity", identity), ("metrics", metrics)):
             (folder / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _save_arrays(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    np.savez(path, **arrays)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +60,29 @@ def test_a_wrong_call_ends_with_status_2_and_says_why(
     assert words in result.stderr
 
 
+def test_sweep_and_resume_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "ablate.sweep.run_sweep", lambda sweep, **options: calls.append({"sweep": sweep, **options})
+    )
+    path, runs = write(tmp_path, GOOD), tmp_path / "runs"
+    options = ["--runs", str(runs), "--backend", "inline", "--address", "head:1"]
+    assert runner.invoke(app, ["sweep", str(path), *options, "--trials", "5"]).exit_code == 0
+    (runs / "good").mkdir(parents=True)
+    (runs / "good" / "sweep.json").write_text(json.dumps(calls[0]["sweep"].as_dict()))
+    assert runner.invoke(app, ["resume", "good", *options]).exit_code == 0
+    first, second = calls
+    assert first == {
+        "sweep": load_sweep(path, ["search.trials=5"]),
+        "runs": runs,
+        "backend": "inline",
+        "address": "head:1",
+        "cache": None,
+        "resume": False,
+    }
+    assert second == {**first, "resume": True}
+
+
 def test_bad_data_ends_with_status_2_and_names_the_file(tmp_path: Path) -> None:
     text = "data: {kind: parquet, path: gone}\nhead: {kind: none}\noptim: {kind: sgd}\n"
     arguments = [str(write(tmp_path, text)), "--cache", str(tmp_path / "cache")]
@@ -91,7 +115,7 @@ def test_data_commands_build_list_and_inspect(tmp_path: Path) -> None:
     assert shown.stdout.rstrip().splitlines()[-2].replace("│", " ").split() == ["all", "160", "40", "100"]
 
 
-def test_schema_prints_json(tmp_path: Path) -> None:
+def test_schema_prints_json() -> None:
     for kind, key in (("sweep", "space"), ("trial", "optim")):
         result = runner.invoke(app, ["schema", kind])
         assert key in json.loads(result.stdout)["properties"]
@@ -112,7 +136,12 @@ def test_light_commands_import_no_heavy_library(tmp_path: Path, call: str) -> No
 
 
 def test_usage_reports_of_ray_and_mlflow_are_off_unless_the_user_said_otherwise() -> None:
-    code = "import os, ablate; print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    code = (
+        "import os, ablate as _\n"
+        "print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    )
     for given, expected in (({}, "0 true"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1 true")):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given
+        )
         assert done.stdout.strip() == expected

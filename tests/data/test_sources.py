@@ -38,7 +38,7 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch: pytest.Monkey
     def fail(_name: str) -> ModuleType:
         raise RuntimeError("Detected that PyTorch and torchvision were compiled with different CUDA versions")
 
-    monkeypatch.setattr(torchvision_import.importlib, "import_module", fail)
+    monkeypatch.setattr("importlib.import_module", fail)
     with pytest.raises(RuntimeError, match="different CUDA versions"):
         torchvision_import._import()
 

@@ -13,7 +13,9 @@ from tests.evidence.harness import CHECKS, is_current, run
 def main(names: list[str]) -> int:
     unknown = sorted(set(names) - set(CHECKS))
     if unknown:
-        print(f"no evidence named {', '.join(unknown)}; there are {', '.join(sorted(CHECKS))}", file=sys.stderr)
+        print(
+            f"no evidence named {', '.join(unknown)}; there are {', '.join(sorted(CHECKS))}", file=sys.stderr
+        )
         return 2
     held = True
     for name in names or [n for n in CHECKS if not is_current(n)]:

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from ablate.measure import fit_logistic, fit_probe, knn_predict
+from ablate.measure import fit_probe, knn_predict
 from ablate.measure.probes import accuracy
 
 
@@ -21,7 +21,7 @@ def blobs() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("l2", [1e-1, 1e-3])
 def test_logistic_optimum_is_scikit_learns(blobs: tuple[torch.Tensor, torch.Tensor], l2: float) -> None:
     x, y = blobs
-    probe = fit_logistic(x, y, classes=4, l2=l2)
+    probe = fit_probe(x, y, classes=4, l2_choices=[l2])
     scaled = ((x.double() - probe.shift) / probe.scale).numpy()
     theirs = LogisticRegression(C=1 / (l2 * len(x)), tol=1e-10, max_iter=5000).fit(scaled, y.numpy())
 
@@ -37,11 +37,11 @@ def test_logistic_optimum_is_scikit_learns(blobs: tuple[torch.Tensor, torch.Tens
 def test_one_global_scale_keeps_a_diagonal_head_visible(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, y = blobs
     kappa = 2.0 ** -torch.arange(12)
-    plain = fit_logistic(x, y, classes=4, l2=1e-1).predict(x)
-    reweighted = fit_logistic(x * kappa, y, classes=4, l2=1e-1).predict(x * kappa)
+    plain = fit_probe(x, y, classes=4, l2_choices=[1e-1]).predict(x)
+    reweighted = fit_probe(x * kappa, y, classes=4, l2_choices=[1e-1]).predict(x * kappa)
     assert accuracy(reweighted == y) < accuracy(plain == y)
     # ... while a change of the global scale is not seen at all.
-    assert torch.equal(fit_logistic(7 * x, y, classes=4, l2=1e-1).predict(7 * x), plain)
+    assert torch.equal(fit_probe(7 * x, y, classes=4, l2_choices=[1e-1]).predict(7 * x), plain)
 
 
 def test_l2_is_chosen_by_held_out_accuracy() -> None:
@@ -50,13 +50,32 @@ def test_l2_is_chosen_by_held_out_accuracy() -> None:
     y = (x[:, 0] > 0).long()  # one useful feature among 200: weak penalties overfit
     chosen = fit_probe(x, y, classes=2, l2_choices=(1e-6, 1.0), seed=0)
     x_new = torch.randn(2000, 200, generator=generator)
-    right = {l2: fit_logistic(x, y, classes=2, l2=l2).predict(x_new) == (x_new[:, 0] > 0) for l2 in (1e-6, 1.0)}
+    right = {
+        l2: fit_probe(x, y, classes=2, l2_choices=[l2]).predict(x_new) == (x_new[:, 0] > 0)
+        for l2 in (1e-6, 1.0)
+    }
     assert chosen.l2 == max(right, key=lambda l2: accuracy(right[l2]))
+
+
+def test_redundant_and_many_features_change_nothing(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    x, y = blobs
+    tripled = torch.cat([x, x, x], 1)  # as the channels of a grey image
+    probe = fit_probe(tripled, y, classes=4, l2_choices=[1e-2])
+    assert torch.allclose(probe.weight[:, :12], probe.weight[:, 12:24], atol=1e-9)
+    scaled = (tripled.double() - probe.shift) / probe.scale
+    theirs = LogisticRegression(C=1 / (1e-2 * len(x)), tol=1e-10, max_iter=5000).fit(
+        scaled.numpy(), y.numpy()
+    )
+    assert np.abs(probe.weight.numpy() - theirs.coef_).max() < 2e-3
 
 
 def test_knn_agrees_with_scikit_learn_at_one_neighbour(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, y = blobs
-    theirs = KNeighborsClassifier(1, metric="cosine").fit(x[:200].numpy(), y[:200].numpy()).predict(x[200:].numpy())
+    theirs = (
+        KNeighborsClassifier(1, metric="cosine")
+        .fit(x[:200].numpy(), y[:200].numpy())
+        .predict(x[200:].numpy())
+    )
     ours = knn_predict(x[:200], y[:200], x[200:], classes=4, k=1, chunk=7)
     assert np.array_equal(ours.numpy(), theirs)
 

@@ -17,7 +17,9 @@ def _with_spectrum(values: list[float], count: int = 400) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(count, len(values), generator=generator, dtype=torch.float64)
     left, _ = torch.linalg.qr(raw - raw.mean(0))
-    right, _ = torch.linalg.qr(torch.randn(len(values), len(values), generator=generator, dtype=torch.float64))
+    right, _ = torch.linalg.qr(
+        torch.randn(len(values), len(values), generator=generator, dtype=torch.float64)
+    )
     return left @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right.T
 
 
@@ -35,7 +37,9 @@ def test_definition_by_hand_for_both_spectra() -> None:
     for spectrum, power in (("singular", 1), ("covariance", 2)):
         q = values**power / (values**power).sum()
         expected = math.exp(-(q * np.log(q)).sum())
-        assert effective_rank(_with_spectrum(list(values)), spectrum=spectrum) == pytest.approx(expected, abs=1e-9)
+        assert effective_rank(_with_spectrum(list(values)), spectrum=spectrum) == pytest.approx(
+            expected, abs=1e-9
+        )
 
 
 def test_center_matters_and_uncentred_is_rankme() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ablate.model import ContrastiveModel, build_model
+from ablate.model import ContrastiveModel, build_encoder, build_head, build_model
+from ablate.spec.streams import stream_seed
 from ablate.spec.trial import TrialSpec
 
 MLP = {"kind": "mlp", "hidden": 10, "out": 6}
@@ -58,6 +59,17 @@ def test_the_head_is_the_same_whatever_draws_the_encoder_made() -> None:
     deep = {"kind": "tiny-resnet", "width": 4, "blocks": [3, 2]}
     small, large = build_model(trial(MLP)), build_model(trial(MLP, encoder=deep))
     assert torch.equal(parameters(small.head), parameters(large.head))
+
+
+def test_each_part_draws_from_the_stream_of_its_name() -> None:
+    spec = trial(MLP, seed=5)
+    model = build_model(spec)
+    torch.manual_seed(stream_seed("encoder", 5))
+    encoder = build_encoder(spec.encoder, size=spec.views.size)
+    torch.manual_seed(stream_seed("head", 5))
+    head = build_head(spec.head, spec.width)
+    assert torch.equal(parameters(model.encoder), parameters(encoder))
+    assert torch.equal(parameters(model.head), parameters(head))
 
 
 def test_the_global_generator_is_left_alone() -> None:

@@ -94,6 +94,8 @@ def test_at_and_slightly_beyond_one_everything_is_finite(cos: float, m1: float, 
     assert slope.isfinite().all()
     by_theta = slope.abs() * torch.sqrt(1 - c.detach().clamp(-1, 1) ** 2)
     assert (by_theta <= 1).all()
+    if m1 > 0:
+        assert (slope > 0).all()  # still asks these pairs to come closer
 
 
 def test_too_large_an_angular_margin_is_refused() -> None:

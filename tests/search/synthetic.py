@@ -58,4 +58,6 @@ def sweep(
 def quality(spec: TrialSpec) -> float:
     """In (0, 1]; best at lr 0.1, and with depth 2."""
     depth = spec.head.depth if spec.head.kind == "mlp" else 1
-    return math.exp(-((math.log10(spec.optim.lr) + 1) ** 2) - 0.1 * abs(depth - 2) + 1e-3 * math.sin(spec.seed))
+    return math.exp(
+        -((math.log10(spec.optim.lr) + 1) ** 2) - 0.1 * abs(depth - 2) + 1e-3 * math.sin(spec.seed)
+    )

@@ -31,7 +31,9 @@ def test_a_section_of_another_kind_is_replaced(tmp_path: Path) -> None:
 
 def test_entries_of_the_space_are_replaced_added_and_removed(tmp_path: Path) -> None:
     over = "space: {optim.lr: {choice: [0.1]}, head.subvector: {int: [4, 8], when: {head.kind: directclr}},"
-    sweep = load_sweep(extend(tmp_path, f"{over} head.sparsity.shrink: null, head.sparsity.penalty: null}}\n"))
+    sweep = load_sweep(
+        extend(tmp_path, f"{over} head.sparsity.shrink: null, head.sparsity.penalty: null}}\n")
+    )
     assert sweep.space["optim.lr"].as_dict()["choice"] == [0.1]
     assert list(sweep.space) == ["head.kind", "head.depth", "head.subvector", "optim.lr"]
 

@@ -37,7 +37,13 @@ def test_five_mistakes_are_reported_together_each_at_its_place(tmp_path: Path) -
     ]
     for line, words in zip(
         found,
-        ["did you mean 'depth'?", "did you mean 'sgd'?", "did you mean 'head.hidden'?", "found 0.0", "'many'"],
+        [
+            "did you mean 'depth'?",
+            "did you mean 'sgd'?",
+            "did you mean 'head.hidden'?",
+            "found 0.0",
+            "'many'",
+        ],
         strict=True,
     ):
         assert words in line
@@ -52,7 +58,12 @@ def test_five_mistakes_are_reported_together_each_at_its_place(tmp_path: Path) -
         ("kind: scattered-digits", "knd: digits", "4:3", "missing key 'kind' (allowed: digits, "),
         ("{kind: scattered-digits}", "digits", "4:9", "found 'digits', expected a mapping"),
         ("question: Does the head matter?\n", "", "1:1", "missing key 'question' (what the sweep is"),
-        ("{kind: mlp, depth: 2}\n  optim", "{kind: linear, depth: 2}\n  optim", "5:24", "not a key of kind linear"),
+        (
+            "{kind: mlp, depth: 2}\n  optim",
+            "{kind: linear, depth: 2}\n  optim",
+            "5:24",
+            "not a key of kind linear",
+        ),
         ("lr: 1e-1", "lr: .inf", "6:26", "finite"),
         ("lr: 1e-1", "lr: 1e-1, warmup_epochs: 9", "6:47", "9 must be below epochs (8)"),
         ("base:\n", "base:\n  views: {preset: photo}\n", "4:19", "unknown preset 'photo'"),
@@ -60,15 +71,25 @@ def test_five_mistakes_are_reported_together_each_at_its_place(tmp_path: Path) -
         ("base:\n", "base:\n  lr: 3\n", "4:3", "did you mean 'optim.lr'?"),
         ("kind: asha", "kind: ash", "16:21", "did you mean 'asha'?"),
         ("trials: 24\n", "trials: 24\n  objective: {metric: probe.h.vl}\n", "16:23", "mean 'probe.h.val'?"),
-        ("trials: 24\n", "trials: 24\n  objective: {metric: probe.h.test}\n", "16:23", "read once, at the end"),
+        (
+            "trials: 24\n",
+            "trials: 24\n  objective: {metric: probe.h.test}\n",
+            "16:23",
+            "read once, at the end",
+        ),
         ("[2, 4]}", "[4, 2]}", "16:34", "must increase"),
         ("[2, 4]}", "[2, 8]}", "16:34", "must be below base.optim.epochs (8)"),
         ("base:\n", "base:\n  measure: {every: 4}\n", "17:34", "epochs that base.measure.every (4) measures"),
         ("confirm:\n", "resources: {workers: 3}\nconfirm:\n", "17:22", "must divide by the 3 workers"),
-        ("base:\n", "base:\n  seed: 1003\n", "19:1", "seeds must be fresh"),
+        ("base:\n", "base:\n  seed: 1003\n", "18:1", "seeds must be fresh"),
         ("plain:", "pixels:", "19:5", "are taken"),
         ("plain: {head:", "plain: {hed:", "19:13", "did you mean 'head'?"),
-        ("    plain: {head: {kind: mlp,", "    plain: {head: {kind: none,", "19:32", "not a key of kind none"),
+        (
+            "    plain: {head: {kind: mlp,",
+            "    plain: {head: {kind: none,",
+            "19:32",
+            "not a key of kind none",
+        ),
     ],
 )
 def test_a_mistake_is_placed_and_explained(
@@ -116,7 +137,9 @@ def test_a_trial_is_not_taken_for_a_sweep_nor_a_sweep_for_a_trial(tmp_path: Path
         load_sweep(write(tmp_path, "data: {kind: digits}\nhead: {kind: none}\noptim: {kind: sgd}\n"))
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "is empty"), ("# nothing\n", "is empty"), ("- 1\n", "a mapping")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "is empty"), ("# nothing\n", "is empty"), ("- 1\n", "a mapping")]
+)
 def test_a_file_without_keys_says_so(tmp_path: Path, text: str, words: str) -> None:
     (line,) = mistakes(tmp_path, text)
     assert words in line

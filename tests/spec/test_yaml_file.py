@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.spec.errors import Mistake, Place, SpecError
@@ -48,15 +48,20 @@ scalars = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=("Cs", "Cc")))
-    | st.sampled_from(["yes", "1e3", "null", "", "a: b", "- x", "#", "0o7", "1_0", "<<", "=", "\n", "a\nb\n"])
+    | st.sampled_from(
+        ["yes", "1e3", "null", "", "a: b", "- x", "#", "0o7", "1_0", "<<", "=", "/?x", "\n", "a\nb\n"]
+    )
 )
 trees = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdef.", min_size=1), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdef.", min_size=1), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("abc.", min_size=1), trees, min_size=1, max_size=4))
 def test_what_is_dumped_reads_back(tree: dict[str, Any]) -> None:
     node, mistakes = read(dump_yaml(tree))
@@ -108,7 +113,11 @@ def test_unknown_tags_and_keys_that_are_not_text_are_mistakes() -> None:
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"a: \xff\n")
-    for file, reason in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "directory"), (binary, "UTF-8")):
+    for file, reason in (
+        (tmp_path / "none.yaml", "No such file"),
+        (tmp_path, "directory"),
+        (binary, "UTF-8"),
+    ):
         with pytest.raises(SpecError, match=reason) as caught:
             read_yaml(file)
         assert str(caught.value).startswith(f"{file}: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ablate.spec.trial import TrialSpec
 from ablate.trial import Checkpoint, EpochReport, TrialFailure
@@ -16,7 +17,7 @@ class FakeTrial:
     Above lr 0.9 it raises, between 0.8 and 0.9 it collapses, both in its second epoch.
     """
 
-    def __init__(self, spec: TrialSpec, *, cache: Path | None, threads: int, through_collapse: bool) -> None:
+    def __init__(self, spec: TrialSpec, *, through_collapse: bool, **_: Any) -> None:
         self.spec, self.through_collapse = spec, through_collapse
         self.epoch, self.value, self.done = 0, 0.1, False
 
@@ -41,5 +42,5 @@ class FakeTrial:
         lr, self.epoch, self.value = json.loads(Path(checkpoint.path).read_text())
         assert (lr, self.epoch) == (self.spec.optim.lr, checkpoint.epoch)
 
-    def finish(self, folder: Path, *, arm: str, stage: str) -> dict[str, float]:
+    def finish(self, _folder: Path, **_: str) -> dict[str, float]:
         return {"probe.h.test": self.value - 0.01}

@@ -21,7 +21,7 @@ from ablate.trial.checkpoint import load_checkpoint, save_checkpoint
 
 
 def fingerprint(spec: TrialSpec) -> float:
-    """Differs between any two configurations of ``sweep``: its learning rate."""
+    """Differs between any two search trials of ``sweep``: its learning rate."""
     return spec.optim.lr
 
 
@@ -31,27 +31,29 @@ def value(spec: TrialSpec, epoch: int) -> float:
 
 
 def arm(cache: Path, fault: str) -> None:
-    """``fault`` is one of kill-rank-0, kill-rank-1."""
+    """The next trial after its first epoch is struck: ``fault`` is kill-rank-0 or kill-rank-1."""
     (cache / fault).touch()
 
 
 class FakeTrial:
-    """Has the seam of ``ablate.trial.TrialRun``. Negative ``weight_decay`` does not exist, so faults that
-    belong to a configuration hang on ``head_weight_decay``: 1 raises, 2 collapses, 3 kills its process."""
+    """Has the seam of ``ablate.trial.TrialRun``. In its second epoch it raises where
+    ``optim.head_weight_decay`` is 1, and collapses where that is 2."""
 
     def __init__(
         self,
         spec: TrialSpec,
         *,
-        cache: Path,
-        world: World,
-        device: torch.device,
+        cache: Path | None,
+        world: World | None = None,
+        device: torch.device | None = None,
         threads: int,
         through_collapse: bool,
     ) -> None:
         assert threads == 1
-        assert device.type == "cpu"
-        self.spec, self.cache, self.world, self.through_collapse = spec, cache, world, through_collapse
+        assert cache is not None
+        assert device in (None, torch.device("cpu"))
+        self.spec, self.cache, self.world = spec, cache, world or World.single()
+        self.through_collapse = through_collapse
         self.epoch = 0
         self.restored = 0
 
@@ -65,10 +67,8 @@ class FakeTrial:
         fault = self.spec.optim.head_weight_decay
         if self.epoch == 2 and fault == 1:
             raise RuntimeError("it broke")
-        if self.epoch == 2 and fault == 2:
+        if self.epoch == 2 and fault == 2 and not self.through_collapse:
             raise TrialFailure("COLLAPSED", "no spread")
-        if self.epoch == 2 and fault == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
         metrics = {
             "probe.h.val": value(self.spec, self.epoch),
             "fingerprint": fingerprint(self.spec),
@@ -107,8 +107,11 @@ class FakeTrial:
         return {"probe.h.test": fingerprint(self.spec)}
 
 
-def sweep(name: str, *, trials: int, epochs: int = 4, **resources: Any) -> SweepSpec:
-    """A random search over the learning rate, with ASHA's rungs at 1 and 2, and two confirmation seeds."""
+def sweep(
+    name: str, *, trials: int, epochs: int = 4, faults: tuple[float, ...] = (0.0,), **resources: Any
+) -> SweepSpec:
+    """A random search over the learning rate and ``faults``, with ASHA's rungs at 1 and 2, and two
+    confirmation seeds."""
     return SweepSpec.model_validate(
         {
             "name": name,
@@ -118,7 +121,10 @@ def sweep(name: str, *, trials: int, epochs: int = 4, **resources: Any) -> Sweep
                 "head": {"kind": "mlp"},
                 "optim": {"kind": "sgd", "epochs": epochs, "warmup_epochs": 0.0, "lr": 0.5},
             },
-            "space": {"optim.lr": {"float": [0.01, 1.0]}},
+            "space": {
+                "optim.lr": {"float": [0.01, 1.0]},
+                "optim.head_weight_decay": {"choice": list(faults)},
+            },
             "search": {
                 "trials": trials,
                 "sampler": {"kind": "random"},

@@ -1,6 +1,7 @@
 """The trainer: exact resume, the same numbers twice, schedules, proximal steps, and clear refusals."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -67,8 +68,8 @@ def test_learning_rate_warms_up_then_falls_to_its_floor() -> None:
     rates = [learning_rate(spec, s, 10) for s in range(100)]
     assert rates.index(max(rates)) == 10
     assert max(rates) == pytest.approx(1.0)
-    assert all(a < b for a, b in zip(rates[:10], rates[1:11], strict=True))
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:11]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert learning_rate(spec, 100, 10) == pytest.approx(0.1)
 
 
@@ -122,7 +123,9 @@ def test_gradient_penalties_raise_hoyer_sparsity(penalty: dict[str, object]) -> 
         head = {**SPARSE, "sparsity": {**penalty, "step": "gradient", "weight": weight}}
         trainer = trainer_of(tiny_trial(head=head))
         list(trainer.epochs())
-        return sum(float(w.detach().abs().sum() / w.detach().norm()) for w in head_weights(trainer.model.head))
+        return sum(
+            float(w.detach().abs().sum() / w.detach().norm()) for w in head_weights(trainer.model.head)
+        )
 
     assert l1_over_l2(0.1) < l1_over_l2(0.0)
 

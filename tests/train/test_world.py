@@ -95,7 +95,9 @@ def test_unsynchronised_statistics_differ(two_workers: list[dict[str, Any]]) -> 
     assert _largest_difference(local["grads"], alone["grads"]) > 1e-3
 
 
-def test_training_keeps_the_workers_identical_and_close_to_one_worker(two_workers: list[dict[str, Any]]) -> None:
+def test_training_keeps_the_workers_identical_and_close_to_one_worker(
+    two_workers: list[dict[str, Any]],
+) -> None:
     first, second = (found["trained"] for found in two_workers)
     alone = _train(World.single(), 2)
     assert first["losses"] == second["losses"]

@@ -1,0 +1,184 @@
+"""The desk between slots and driver: who may speak of a trial, who waits, and what a death means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablate.ledger import Ledger
+from ablate.sweep.capacity import Leases
+from ablate.sweep.desk import Desk, SweepError
+from ablate.sweep.driver import Driver
+from ablate.sweep.messages import (
+    Caller,
+    Checkpointed,
+    Ended,
+    Reply,
+    Reported,
+    Request,
+    Verdict,
+    WantLease,
+    WantWork,
+    Work,
+)
+from ablate.trial import Checkpoint
+from tests.sweep.fakes import sweep
+
+A, B = Caller("slot-0", "first"), Caller("slot-1", "first")
+A2 = Caller("slot-0", "second")
+ROOM = Leases(1, 1, 0, nodes=lambda: [{"CPU": 8.0}], dissolve=lambda _: True)
+
+
+class Hall:
+    """A desk, and the replies of those who wait there."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver, self.desk = driver, Desk(driver, ROOM)
+        self.waiting: dict[int, Caller] = {}
+        self.arrived: dict[Caller, Reply] = {}
+        self._tickets = iter(range(10_000))
+
+    def ask(self, caller: Caller, request: Request) -> Reply | None:
+        """The reply, or None if the caller has to wait: then it will be in ``arrived``."""
+        ticket = next(self._tickets)
+        self.waiting[ticket] = caller
+        for number, reply in self.desk.receive(ticket, caller, request) + self.desk.replies():
+            self.arrived[self.waiting.pop(number)] = reply
+        return self.arrived.pop(caller, None)
+
+    def work(self, caller: Caller) -> Work:
+        reply = self.ask(caller, WantWork())
+        assert isinstance(reply, Work)
+        return reply
+
+    def tick(self) -> None:
+        for number, reply in self.desk.replies():
+            self.arrived[self.waiting.pop(number)] = reply
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        return [e for e in Ledger.read(self.driver.path) if e["event"] == name]
+
+
+@pytest.fixture
+def hall(tmp_path: Path) -> Iterator[Hall]:
+    with Driver(sweep("desk", trials=2), tmp_path) as driver:
+        yield Hall(driver)
+
+
+def report(work: Work, epoch: int, value: float = 0.5) -> Reported:
+    return Reported(work.trial, epoch, {"probe.h.val": value})
+
+
+def pointer(work: Work, epoch: int) -> Checkpointed:
+    path = work.folder / str(work.fence) / f"{epoch}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return Checkpointed(work.trial, work.fence, Checkpoint(epoch, str(path), "digest"))
+
+
+def test_the_trial_of_a_dead_slot_goes_on_elsewhere_and_the_dead_are_not_heard(hall: Hall) -> None:
+    work = hall.work(A)
+    assert hall.ask(A, report(work, 1)) is Verdict.GO
+    assert hall.ask(A, pointer(work, 1)) is Verdict.GO
+    hall.desk.lost("slot-0", "killed")
+    again = hall.work(B)
+    assert again.trial == work.trial
+    assert again.checkpoint.epoch == 1
+    assert hall.ask(A, report(work, 2, value=0.9)) is Verdict.LEAVE
+    assert hall.ask(A, Ended(work.trial, "COMPLETE", "", {})) is Verdict.LEAVE
+    assert hall.ask(A, WantWork()) is Verdict.LEAVE
+    assert [e["epoch"] for e in hall.events("reported")] == [1]
+    assert hall.ask(B, report(again, 2)) is Verdict.GO
+
+
+def test_a_slot_started_anew_replaces_its_earlier_life(hall: Hall) -> None:
+    work = hall.work(A)
+    assert hall.work(A2).trial == work.trial
+    assert hall.ask(A, report(work, 1)) is Verdict.LEAVE
+    assert len(hall.events("abandoned")) == 1
+
+
+def test_a_slot_cannot_speak_of_another_slots_trial(hall: Hall) -> None:
+    work, other = hall.work(A), hall.work(B)
+    assert hall.ask(A, report(other, 1)) is Verdict.LEAVE
+    assert hall.ask(A, Ended(other.trial, "FAILED", "mine", {})) is Verdict.LEAVE
+    assert hall.events("reported") == hall.events("finished") == []
+    assert hall.ask(A, report(work, 1)) is Verdict.GO
+
+
+def test_a_checkpoint_of_another_fence_is_not_recorded(hall: Hall) -> None:
+    work = hall.work(A)
+    hall.ask(A, report(work, 1))
+    stale = pointer(work, 1)
+    hall.ask(A, Checkpointed(stale.trial, work.fence + 1, stale.checkpoint))
+    assert hall.events("checkpointed") == []
+
+
+def test_slots_wait_for_a_stage_to_end_and_leave_at_the_end(hall: Hall) -> None:
+    first, second = hall.work(A), hall.work(B)
+    assert hall.ask(A, Ended(first.trial, "FAILED", "it broke", {})) is Verdict.GO
+    assert hall.ask(A, WantWork()) is None
+    for epoch in (1, 2, 3, 4):
+        assert hall.ask(B, report(second, epoch)) is Verdict.GO
+    hall.ask(B, Ended(second.trial, "COMPLETE", "", {}))
+    confirm = hall.arrived.pop(A)
+    assert isinstance(confirm, Work)
+    assert confirm.stage == "confirm"
+    hall.ask(A, Ended(confirm.trial, "FAILED", "", {}))
+    last = hall.work(B)
+    assert hall.ask(A, WantWork()) is None
+    assert not hall.desk.done
+    hall.ask(B, Ended(last.trial, "FAILED", "", {}))
+    assert hall.arrived.pop(A) is Verdict.LEAVE
+    assert hall.ask(B, WantLease()) is Verdict.LEAVE
+    assert hall.desk.done
+
+
+def test_a_drained_sweep_saves_leaves_and_goes_on_from_there(hall: Hall, tmp_path: Path) -> None:
+    work = hall.work(A)
+    hall.desk.drain()
+    assert hall.ask(B, WantWork()) is Verdict.LEAVE
+    assert not hall.desk.done
+    assert hall.ask(A, report(work, 1)) is Verdict.SAVE
+    assert hall.ask(A, pointer(work, 1)) is Verdict.LEAVE
+    hall.tick()
+    assert hall.desk.done
+    assert not hall.driver.finished
+    hall.driver.close()
+    with Driver.resume("desk", tmp_path) as resumed:
+        assignment = resumed.next("slot-0")
+        assert assignment is not None
+        assert (assignment.trial, assignment.fence) == (work.trial, 2)
+        assert assignment.checkpoint is not None
+        assert assignment.checkpoint.epoch == 1
+
+
+def test_an_error_of_the_driver_ends_the_sweep(hall: Hall) -> None:
+    work = hall.work(A)
+    hall.driver.close()
+    assert hall.ask(A, report(work, 1)) is Verdict.LEAVE
+    assert hall.ask(B, WantWork()) is Verdict.LEAVE
+    assert hall.desk.done
+    assert "closed" in str(hall.desk.error)
+
+
+def test_slots_that_die_before_they_work_end_the_sweep(hall: Hall) -> None:
+    for _ in range(3):
+        hall.desk.lost("slot-0", "ModuleNotFoundError: No module named 'torch'")
+    hall.tick()
+    assert isinstance(hall.desk.error, SweepError)
+    assert "No module named 'torch'" in str(hall.desk.error)
+    assert hall.desk.done
+
+
+def test_the_dead_are_not_given_the_work_they_waited_for(hall: Hall) -> None:
+    first, second = hall.work(A), hall.work(B)
+    hall.ask(A, Ended(first.trial, "FAILED", "", {}))
+    assert hall.ask(A, WantWork()) is None
+    hall.desk.lost("slot-0", "killed")
+    hall.tick()
+    hall.ask(B, Ended(second.trial, "FAILED", "", {}))
+    assert hall.arrived.pop(A) is Verdict.LEAVE
+    assert [e["slot"] for e in hall.events("started")] == ["slot-0", "slot-1"]

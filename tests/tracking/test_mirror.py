@@ -1,0 +1,287 @@
+"""The mirror against a real MLflow store: everything arrives, once, whatever is killed or out of reach."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from ablate.report import summarise, write_results
+from ablate.tracking import Mirror, TrackingError, catch_up, find_store
+from tests.report.made_sweep import Made, append
+
+FINISHED = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "COLLAPSED": "FINISHED", "FAILED": "FAILED"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A runs folder whose store is made once: a new SQLite store takes seconds."""
+    before = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield tmp_path_factory.mktemp("runs")
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(scope="module")
+def client(runs: Path) -> MlflowClient:
+    return find_store(runs).client()
+
+
+@pytest.fixture(scope="module")
+def whole(runs: Path) -> Path:
+    """A whole sweep, mirrored from its beginning to its end as the command does it."""
+    folder = Made("whole").search().confirm().write(runs / "whole")
+    mirror = Mirror(folder)
+    write_results(folder)
+    summarise(folder)
+    assert mirror.close()
+    return folder
+
+
+def found(client: MlflowClient, experiment: str) -> tuple[Run, dict[str, Run]]:
+    """The one parent, and the children by trial."""
+    place = client.get_experiment_by_name(experiment)
+    everything = client.search_runs([place.experiment_id], max_results=1000)
+    children = [r for r in everything if "ablate.trial" in r.data.tags]
+    (parent,) = [r for r in everything if "ablate.trial" not in r.data.tags]
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} <= {parent.info.run_id}
+    by_trial = {r.data.tags["ablate.trial"]: r for r in children}
+    assert len(by_trial) == len(children), "a trial has two runs"
+    return parent, by_trial
+
+
+def points(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, float]]:
+    history = client.get_metric_history(run.info.run_id, metric)
+    return sorted((p.step, p.value) for p in history)
+
+
+def artifacts(client: MlflowClient, run: Run) -> set[str]:
+    return {a.path for a in client.list_artifacts(run.info.run_id)}
+
+
+def reported(made: Made, trial: str) -> dict[int, dict[str, float]]:
+    return {e["epoch"]: e["metrics"] for e in made.events if e["event"] == "reported" and e["trial"] == trial}
+
+
+def assert_all_once(client: MlflowClient, made: Made, experiment: str) -> None:
+    """One parent, a child a trial, every point of every epoch exactly once, the right endings."""
+    parent, children = found(client, experiment)
+    finished = {e["trial"]: e for e in made.events if e["event"] == "finished"}
+    assert parent.info.status == "FINISHED"
+    assert children.keys() == finished.keys()
+    for trial, run in children.items():
+        curve, end = reported(made, trial), finished[trial]
+        assert run.info.status == FINISHED[end["state"]]
+        assert (run.data.tags["state"], run.data.tags["reason"]) == (end["state"], end["reason"])
+        for name in ("probe.h.val", "loss"):
+            assert points(client, run, name) == [(e, row[name]) for e, row in sorted(curve.items())]
+        assert {k: v for k, v in run.data.metrics.items() if k != "epoch"} == end["metrics"]
+
+
+@pytest.mark.usefixtures("whole")
+def test_one_parent_and_all_children_with_every_epoch(client: MlflowClient) -> None:
+    made = Made("whole").search().confirm()
+    assert_all_once(client, made, "whole")
+    _, children = found(client, "whole")
+    assert children["t0000"].info.run_name == "t0000 mlp"
+    assert children["c0005"].info.run_name == "c0005 simclr seed 1001"
+    assert children["c0005"].data.tags["stage"] == "confirm"
+    assert children["t0001"].data.params == {
+        "head.kind": "directclr", "head.subvector": "16", "optim.lr": "0.5", "seed": "0", "arm": "search",
+    }  # fmt: skip
+
+
+def test_results_parquet_has_the_same_values(whole: Path, client: MlflowClient) -> None:
+    _, children = found(client, "whole")
+    rows = pq.read_table(whole / "results.parquet").to_pylist()
+    assert {r["trial_id"] for r in rows} == children.keys()
+    for row in rows:
+        run = children[row["trial_id"]]
+        for metric in ("loss", "probe.h.val", "probe.h.test"):
+            assert run.data.metrics.get(metric) == row[metric]
+        assert (run.data.params["seed"], run.data.tags["arm"]) == (str(row["seed"]), row["arm"])
+        assert (run.data.tags["state"], run.data.tags["spec_hash"]) == (row["state"], row["spec_hash"])
+        for key, value in run.data.params.items():
+            if key not in ("seed", "arm"):
+                assert value == str(row[key])
+
+
+@pytest.mark.usefixtures("whole")
+def test_artifacts_of_trials_and_of_the_sweep(client: MlflowClient, tmp_path: Path) -> None:
+    parent, children = found(client, "whole")
+    assert artifacts(client, parent) == {"sweep.json", "results.parquet", "summary.md"}
+    assert artifacts(client, children["t0001"]) == {"spec.json"}
+    assert artifacts(client, children["t0000"]) == {
+        "spec.json", "identity.json", "spectrum.npz", "spectrum.png", "correct.npz", "encoder.pt",
+    }  # fmt: skip
+    copy = client.download_artifacts(children["t0000"].info.run_id, "encoder.pt", str(tmp_path))
+    assert Path(copy).read_bytes() == b"weights of t0000"
+    (used,) = client.get_run(children["c0000"].info.run_id).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", "0123456789abcdef")
+
+
+def test_a_lost_mark_repeats_nothing(whole: Path, client: MlflowClient) -> None:
+    (whole / "tracking.json").unlink()
+    assert catch_up(whole)
+    assert_all_once(client, Made("whole").search().confirm(), "whole")
+
+
+class Killed(BaseException):
+    """Not an Exception, so the mirror dies of it as of a signal, without a chance to tidy up."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_killed_after_any_call_and_begun_again_everything_is_there_once(
+    runs: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new mirror every few calls to MLflow, each killed in mid-work, before or after the call arrived."""
+    made = Made("killed").search().end()
+    folder = made.write(runs / "killed")
+    calls = {"left": 0, "before": 0}
+
+    def dying(method: Any, before: bool) -> Any:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            calls["left"] -= 1
+            if calls["left"] == 0 and before:
+                raise Killed
+            result = method(self, *args, **kwargs)
+            if calls["left"] == 0:
+                raise Killed
+            return result
+
+        return call
+
+    written = ("create_run", "log_batch", "log_artifact", "set_terminated")
+    for life in range(40):
+        calls["left"] = 4 + life
+        with monkeypatch.context() as patched:
+            for name in written:
+                patched.setattr(MlflowClient, name, dying(getattr(MlflowClient, name), life % 2 == 0))
+            mirror = Mirror(folder)
+            complete = mirror.close()
+        mirror._lock.release(force=True)  # a real kill would have
+        if complete:
+            break
+    assert complete
+    assert life > 3
+    assert_all_once(client, made, "killed")
+
+
+def test_an_interrupted_sweep_is_shown_as_such_and_goes_on_when_resumed(
+    runs: Path, client: MlflowClient
+) -> None:
+    made = Made("cut").search().confirm()
+    cut = next(i for i, e in enumerate(made.events) if e.get("trial") == "c0005" and e["event"] == "reported")
+    rest, made.events = made.events[cut + 1 :], made.events[: cut + 1]
+    folder = made.write(runs / "cut")
+    assert Mirror(folder).close()
+    parent, children = found(client, "cut")
+    assert parent.info.status == children["c0005"].info.status == "KILLED"
+
+    resumed = {"event": "resumed", "fence": 2, "made_by": {}, "epochs": {"c0005": 0}}
+    again = [e for e in made.events if e.get("trial") == "c0005" and e["event"] in ("started", "reported")]
+    append(folder, [resumed, *again])
+    mirror = Mirror(folder)
+    append(folder, rest)
+    assert mirror.close()
+    assert_all_once(client, Made("cut").search().confirm(), "cut")
+
+
+def test_a_busy_mirror_is_left_alone(runs: Path) -> None:
+    folder = Made("busy").search().write(runs / "busy")
+    with FileLock(folder / "tracking.lock"):
+        assert not catch_up(folder)
+    assert not (folder / "tracking.json").exists()
+
+
+def test_the_store_is_the_uri_or_the_environment_or_beside_the_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert find_store(Path("r")).uri == f"sqlite:///{tmp_path}/r/mlflow.db"
+    assert find_store(Path("r")).artifacts == tmp_path / "r" / "mlflow-artifacts"
+    assert find_store(Path("r"), "sqlite:///other.db").uri == f"sqlite:///{tmp_path}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert find_store(Path("r")).uri == "http://host:5000"
+    assert find_store(Path("r"), "sqlite:///other.db").uri == f"sqlite:///{tmp_path}/other.db"
+    with pytest.raises(TrackingError, match="allowed are"):
+        find_store(Path("r"), "./mlruns")
+
+
+def test_telemetry_is_off() -> None:
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_dead_server_neither_blocks_nor_loses_and_its_pages_show_all_when_back(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is `ablate ui` itself, on the port where nobody answered before."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    made = Made("away").search().confirm()
+    folder = made.write(runs / "away")
+    with caplog.at_level(logging.WARNING, "ablate.tracking"):
+        assert not Mirror(folder, uri).close()
+    said = [r.message for r in caplog.records]
+    assert sum("cannot be written to" in line for line in said) == 1
+    assert sum("Nothing is lost" in line for line in said) == 1
+    assert not (folder / "tracking.json").exists()
+
+    served = tmp_path / "served"
+    served.mkdir()
+    shutil.copy(runs / "mlflow.db", served / "mlflow.db")  # saves the seconds of making another store
+    with serving(served, port):
+        page = urllib.request.urlopen(uri, timeout=10).read()
+        assert b"<title>MLflow</title>" in page
+        assert Mirror(folder, uri).close()
+        remote = MlflowClient(uri)
+        assert_all_once(remote, made, "away")
+        _, children = found(remote, "away")
+        assert "encoder.pt" in artifacts(remote, children["t0000"])
+    assert list((served / "mlflow-artifacts").rglob("encoder.pt"))
+
+
+class serving:
+    """`serve_ui` in a process of its own, until the block ends."""
+
+    def __init__(self, runs: Path, port: int) -> None:
+        code = "import sys, pathlib; from ablate.tracking import serve_ui; "
+        code += "serve_ui(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, str(runs), str(port)],
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __enter__(self) -> None:
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if "Uvicorn running" in line:
+                return
+        raise AssertionError("the server ended: " + "".join(said))
+
+    def __exit__(self, *_: object) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.communicate(timeout=20)
