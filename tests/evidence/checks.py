@@ -145,8 +145,8 @@ def killed_and_resumed(scratch: Path) -> Finding:
     held = kept and len(last) == 18 and len(equal) == len(complete)
     text = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in figures.items())
     return Finding(
-        "A sweep whose driver is killed twice loses no finished trial and runs none twice, its ledger replays "
-        "to the same decisions, and every completed trial equals a fresh run of its spec bit for bit.",
+        "A sweep whose driver is killed twice loses no finished trial and runs none twice, its ledger "
+        "replays to the same decisions, and every completed trial equals a fresh run of its spec.",
         held,
         figures,
         text,
