@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ablate import measure, objective
     from ablate.spec import SpecError, SweepSpec, TrialSpec, load_sweep, load_trial
-    from ablate.sweep import run_sweep
+    from ablate.sweep.run import run_sweep
     from ablate.trial import run_trial
 
 __all__ = [
@@ -40,7 +40,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 _ROOMS = {
-    "run_sweep": "sweep",
+    "run_sweep": "sweep.run",
     "run_trial": "trial",
     **dict.fromkeys(("SpecError", "SweepSpec", "TrialSpec", "load_sweep", "load_trial"), "spec"),
 }

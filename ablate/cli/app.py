@@ -225,7 +225,7 @@ def _status_of(error: Exception) -> int | None:
 def _run(
     spec: SweepSpec, runs: Path, backend: Backend, address: str | None, cache: Path | None, *, resume: bool
 ) -> None:
-    from ablate.sweep import run_sweep
+    from ablate.sweep.run import run_sweep
 
     with user_errors():
         run_sweep(spec, runs=runs, backend=backend.value, address=address, cache=cache, resume=resume)

@@ -39,7 +39,7 @@ class ScatteredDigitsData(_Source):
 
     kind: Literal["scattered-digits"] = "scattered-digits"
     canvas: int = Field(24, ge=16, le=64, description="side of the canvas in pixels")
-    per_digit: int = Field(3, ge=1, le=32, description="canvases made of each training digit")
+    per_digit: int = Field(2, ge=1, le=32, description="canvases made of each training digit")
     clutter: int = Field(2, ge=0, le=32, description="digit fragments strewn over each canvas")
 
 

@@ -13,8 +13,8 @@ class TinyResNet(Spec):
     """A small residual net for CPUs: 3 x 3 stem, then one stage per entry of ``blocks``."""
 
     kind: Literal["tiny-resnet"] = "tiny-resnet"
-    width: int = Field(16, ge=4, le=256, description="channels of the first stage; doubled at each stage")
-    blocks: Annotated[tuple[int, ...], Field(strict=False, min_length=1, max_length=4)] = (1, 1, 1)
+    width: int = Field(32, ge=4, le=256, description="channels of the first stage; doubled at each stage")
+    blocks: Annotated[tuple[int, ...], Field(strict=False, min_length=1, max_length=4)] = (1, 1)
 
 
 class TorchvisionResNet(Spec):

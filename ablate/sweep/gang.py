@@ -20,13 +20,19 @@ from typing import Any
 import ray
 
 from ablate.sweep.messages import Close, Command, Failed, Hello, Ran, Run, SlotPlan
-from ablate.sweep.post import find_post
+from ablate.sweep.post import Post
 
 log = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between looks at whether fit ended; Ray Train looks at its workers as often
 GRACE = 30.0  # seconds that the other ranks have to answer once one has failed
 GOODBYE = 10.0  # seconds that ranks have to leave their train loop
+_ENVIRONMENT = {  # read in the slot's process, which is to Ray Train what the driver is
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL),
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process that warns `ray.train.report`, which is not used
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in specs stay what they are
+}
 
 
 class GangDied(Exception):
@@ -38,7 +44,7 @@ class Gang:
 
     def __init__(self, plan: SlotPlan, name: str) -> None:
         self._plan, self._name = plan, name
-        self._post = find_post(plan.post)
+        self._post = Post.find(plan.post)
         self._sequence = 0
         self._reason, self._ended = "its ranks returned", False
         self._fit = threading.Thread(target=self._hold_open, name=name, daemon=True)
@@ -48,9 +54,10 @@ class Gang:
     def alive(self) -> bool:
         return self._fit.is_alive() and not self._ended
 
-    def hello(self) -> Any:
-        """Wait until every rank is up. Returns the placement group they run in. Raises GangDied."""
-        return self.run("", Hello())
+    def hello(self) -> str:
+        """Wait until every rank is up. Returns the id of their placement group. Raises GangDied."""
+        group: str = self.run("", Hello())
+        return group
 
     def run(self, trial: str, command: Command) -> Any:
         """Rank 0's answer to a command that every rank has carried out, or the Failed of a rank.
@@ -78,19 +85,19 @@ class Gang:
             self._fit.join(GOODBYE)
         self.end()
         addresses = [a for r in range(self._plan.workers) for a in _addresses(self._name, r)]
-        self._post.forget.remote(addresses)
+        self._post.forget(addresses)
 
     def end(self) -> None:
         """End every rank at once, also one that is stuck."""
         if self.alive:
             for rank in range(self._plan.workers):
-                self._post.ask.remote(_addresses(self._name, rank)[1], Close())
+                self._post.send(_addresses(self._name, rank)[1], Close())
             self._fit.join(GOODBYE)
         self._ended = True
 
     def _ask(self, rank: int, trial: str, command: Command) -> Any:
         run = Run(self._name, trial, self._sequence, command)
-        return self._post.ask.remote(_addresses(self._name, rank)[0], run)
+        return self._post.send(_addresses(self._name, rank)[0], run)
 
     def _ask_all(self, trial: str, command: Command) -> dict[int, Any]:
         """Each rank's answer; some are missing only if one of the others is Failed."""
@@ -101,7 +108,7 @@ class Gang:
         while asked and time.monotonic() < deadline:
             alive = self.alive  # before looking for answers: the last ones may come just before the end
             for ref in ray.wait(list(asked), num_returns=len(asked), timeout=POLL)[0]:
-                rank, ran = asked.pop(ref), ray.get(ref)
+                rank, ran = asked.pop(ref), self._post.read(ref)
                 if (ran.gang, ran.trial, ran.sequence) != (self._name, trial, self._sequence):
                     log.error("%s: discarded %s from rank %d", self._name, ran, rank)
                     raise GangDied(f"rank {rank} is out of step")
@@ -122,9 +129,7 @@ class Gang:
         import ray.train
         from ray.train.torch import TorchTrainer
 
-        # Both are read in this process, which is to Ray Train what the driver is.
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL))
-        os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+        os.environ |= {k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()}
         plan = self._plan
         return TorchTrainer(
             serve,
@@ -149,27 +154,27 @@ def serve(config: dict[str, Any]) -> None:
     plan, name = config["plan"], config["name"]
     world = World.from_process_group()
     commands, end = _addresses(name, ray.train.get_context().get_world_rank())
-    post = find_post(plan.post)
-    threading.Thread(target=_end_when_told, args=(plan.post, end), daemon=True).start()
+    post = Post.find(plan.post)
+    threading.Thread(target=_end_when_told, args=(post, end), daemon=True).start()
     with contextlib.suppress(FileNotFoundError):  # another machine may not have it
         os.chdir(plan.working_directory)
     worker = Worker(plan, world)
     while True:
-        [(ticket, run)] = ray.get(post.take.remote(commands))
+        [(ticket, run)] = post.take(commands)
         match run.command:
             case Close():
                 return
             case Hello():
-                answer = get_current_placement_group()
+                answer = get_current_placement_group().id.hex()
             case _:
                 answer = worker.run(run.command)
-        post.answer.remote([(ticket, Ran(run.gang, run.trial, run.sequence, answer))])
+        post.answer([(ticket, Ran(run.gang, run.trial, run.sequence, answer))])
 
 
-def _end_when_told(post: str, address: str) -> None:
+def _end_when_told(post: Post, address: str) -> None:
     """End this process when the slot says so, or when the driver process, and with it the post, is gone."""
     try:
-        ray.get(find_post(post).take.remote(address))
+        post.take(address)
     finally:
         os._exit(1)
 

@@ -30,7 +30,7 @@ class WantLease:
 class GangUp:
     """The gang runs in this Ray placement group."""
 
-    group: Any
+    group: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class Hello:
-    """Answers the worker's Ray placement group (None outside one)."""
+    """Answers the id of the Ray placement group that the rank runs in."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -26,7 +25,7 @@ from ablate.sweep.capacity import Leases, cluster_nodes, places
 from ablate.sweep.desk import Desk, SweepError
 from ablate.sweep.driver import Driver
 from ablate.sweep.messages import MakeTrial, SlotPlan
-from ablate.sweep.post import open_post
+from ablate.sweep.post import Post
 from ablate.sweep.slot import DESK
 from ablate.sweep.tune_adapter import hold_slots
 
@@ -74,10 +73,10 @@ def run_on_ray(
             working_directory=Path.cwd(),
             make_trial=make_trial,
         )
-        post = open_post(plan.post)
+        post = Post.open(plan.post)
         with _served(desk, post), _signals(desk):
             hold_slots(desk, plan, resources.slots)
-        ray.kill(post)
+        post.close()
     if desk.error is not None:
         raise desk.error
 
@@ -120,18 +119,16 @@ def _check_room(resources: Resources, *, local: bool) -> None:
 
 
 @contextlib.contextmanager
-def _served(desk: Desk, post: Any) -> Iterator[None]:
+def _served(desk: Desk, post: Post) -> Iterator[None]:
     """Answer the slots from a thread, which alone talks to the desk and so to the driver."""
     closing = threading.Event()
 
     def serve() -> None:
         while not closing.is_set():
             replies = []
-            for ticket, (caller, request) in ray.get(post.take.remote(DESK, _TICK)):
+            for ticket, (caller, request) in post.take(DESK, _TICK):
                 replies += desk.receive(ticket, caller, request)
-            replies += desk.replies()
-            if replies:
-                post.answer.remote(replies)
+            post.answer(replies + desk.replies())
 
     def guarded() -> None:
         try:

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import ray
 from ray import tune
 
 from ablate.sweep.gang import Gang, GangDied
@@ -39,7 +38,7 @@ from ablate.sweep.messages import (
     WantWork,
     Work,
 )
-from ablate.sweep.post import find_post
+from ablate.sweep.post import Post
 
 DESK = "desk"
 
@@ -61,7 +60,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], plan: SlotPlan) -> None:
         self._plan = plan
         self._caller = Caller(f"slot-{config['slot']}", uuid.uuid4().hex[:8])
-        self._post = find_post(plan.post)
+        self._post = Post.find(plan.post)
         self._gang: Gang | None = None
         self._gangs = 0
         with contextlib.suppress(FileNotFoundError):  # another machine may not have it
@@ -92,7 +91,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             return _verdict(self._ask(Crashed(work.trial, str(error))))
 
     def _ask(self, request: Request) -> Reply:
-        reply: Reply = ray.get(self._post.ask.remote(DESK, (self._caller, request)))
+        reply: Reply = self._post.ask(DESK, (self._caller, request))
         return reply
 
     def _execute(self, trial: str, command: Command) -> Any:

@@ -63,7 +63,7 @@ def test_a_wrong_call_ends_with_status_2_and_says_why(
 def test_sweep_and_resume_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "ablate.sweep.run_sweep", lambda sweep, **options: calls.append({"sweep": sweep, **options})
+        "ablate.sweep.run.run_sweep", lambda sweep, **options: calls.append({"sweep": sweep, **options})
     )
     path, runs = write(tmp_path, GOOD), tmp_path / "runs"
     options = ["--runs", str(runs), "--backend", "inline", "--address", "head:1"]

@@ -28,7 +28,7 @@ from tests.sweep.fakes import sweep
 
 A, B = Caller("slot-0", "first"), Caller("slot-1", "first")
 A2 = Caller("slot-0", "second")
-ROOM = Leases(1, 1, 0, nodes=lambda: [{"CPU": 8.0}], dissolve=lambda _: True)
+ROOM = Leases(1, 1, 0, nodes=lambda: [{"CPU": 8.0}], groups=set, remove=lambda _: None)
 
 
 class Hall:

@@ -17,11 +17,12 @@ import ray
 import tests.sweep.fakes
 from ablate.ledger import Ledger
 from ablate.spec.trial import TrialSpec
+from ablate.sweep.capacity import gang_groups
 from ablate.sweep.driver import Driver
 from ablate.sweep.gang import Gang
 from ablate.sweep.inline import run_inline
-from ablate.sweep.messages import Hello, SlotPlan, Start, Step, Work
-from ablate.sweep.post import open_post
+from ablate.sweep.messages import SlotPlan, Start, Step, Work
+from ablate.sweep.post import Post
 from ablate.sweep.ray_backend import run_on_ray
 from tests.sweep.fakes import FakeTrial, arm, sweep, value
 
@@ -102,12 +103,13 @@ def test_two_slots_keep_results_apart_and_survive_what_trials_do(tmp_path: Path,
 def test_gangs_of_two_take_turns_and_are_rebuilt(tmp_path: Path, cache: Path) -> None:
     """The cluster fits one gang, two slots want one, and rank 1 of the first is killed amid a trial."""
     arm(cache, "kill-rank-1")
-    spec = sweep("gangs", trials=12, faults=(0.0, 1.0), slots=2, workers=2)
+    spec = sweep("gangs", trials=12, faults=(1.0, 0.0), slots=2, workers=2)
     events = finish(Driver(spec, tmp_path), cache)
     check_every_result_belongs_to_its_configuration(events)
     states = Counter(e["state"] for e in of(events, "finished"))
     assert states["PRUNED"] > 0
     assert states["COMPLETE"] > 0
+    assert states["FAILED"] > 0
     [abandoned] = of(events, "abandoned")
     trial = abandoned["trial"]
     assert abandoned["epoch"] == 1
@@ -121,7 +123,8 @@ KILLED = """
     from pathlib import Path
     import ray
     import tests.sweep.fakes as fakes
-    from ablate.sweep.driver import Driver
+    from ablate.sweep.capacity import gang_groups
+from ablate.sweep.driver import Driver
     from ablate.sweep.ray_backend import run_on_ray
 
     ray.cloudpickle.register_pickle_by_value(fakes)
@@ -178,7 +181,7 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path,
         )
         return Work(trial, spec, "search", "search", tmp_path / trial, None, 1)
 
-    post = open_post("post-gang")
+    post = Post.open("post-gang")
     plan = SlotPlan(
         post="post-gang",
         sweep="gang",
@@ -193,7 +196,7 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path,
         make_trial=None,
     )
     gang = Gang(plan, "gang-1")
-    gang.run("", Hello())
+    assert gang_groups() == {gang.hello()}
     curves: dict[str, list[dict[str, float]]] = {}
     for trial, lr, hidden in (("first", 0.3, 32), ("other", 0.9, 48), ("again", 0.3, 32)):
         done = gang.run(trial, Start(work(trial, lr, hidden)))
@@ -203,7 +206,7 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path,
             done = stepped.done
             curves[trial].append({k: v for k, v in stepped.metrics.items() if k != "views_per_second"})
     gang.close()
-    ray.kill(post)
+    post.close()
     assert not gang.alive
     assert curves["first"] == curves["again"]
     assert curves["first"] != curves["other"]
