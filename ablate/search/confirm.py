@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ablate.spec.draw import apply
+from ablate.spec.draw import apply, why_not
 from ablate.spec.sweep import ConfirmSpec
 from ablate.spec.trial import TrialSpec
 
@@ -33,7 +33,7 @@ def arms(best: TrialSpec, confirm: ConfirmSpec) -> tuple[dict[str, TrialSpec], d
         try:
             possible[name] = apply(best, change)
         except ValueError as error:
-            impossible[name] = " ".join(str(error).split())
+            impossible[name] = why_not(error)
     return possible, impossible
 
 

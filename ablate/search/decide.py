@@ -17,7 +17,7 @@ import math
 from ablate.ledger import Event
 from ablate.search import asha, confirm
 from ablate.search.state import InvalidEvent, SearchState, TrialState
-from ablate.spec.draw import apply, lookup
+from ablate.spec.draw import apply, lookup, why_not
 from ablate.spec.identity import spec_hash
 from ablate.spec.space import Scalar
 from ablate.spec.sweep import ASHA
@@ -201,7 +201,7 @@ def _finish_impossible(state: SearchState, trial: TrialState) -> list[Event]:
     try:
         apply(state.sweep.base, trial.params)
     except ValueError as error:
-        return _finish(state, trial, "FAILED", f"impossible configuration: {' '.join(str(error).split())}")
+        return _finish(state, trial, "FAILED", f"impossible configuration: {why_not(error)}")
     raise InvalidEvent(f"{trial.id} has no spec although its parameters make one")
 
 

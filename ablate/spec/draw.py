@@ -21,7 +21,10 @@ from collections.abc import Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from pydantic import ValidationError
+
 from ablate.spec.data import PRESET_OF_SOURCE
+from ablate.spec.explain import explain
 from ablate.spec.paths import defaults, of_kind, section
 from ablate.spec.space import Distribution, Scalar
 from ablate.spec.trial import TrialSpec
@@ -88,6 +91,13 @@ def apply(base: TrialSpec, params: Mapping[str, Any]) -> TrialSpec:
     """
     _no_strength_without_penalty(params)
     return TrialSpec.model_validate(overlay(base.as_dict(), params))
+
+
+def why_not(error: ValueError) -> str:
+    """The reason for which :func:`apply` refused, in one line."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    return "; ".join(str(found) for found in explain(error, TrialSpec, {}))
 
 
 def overlay(tree: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,10 @@ def run_sweep(
     """Run a sweep to its end, or go on with it if ``resume``; returns its folder ``runs/<name>``.
 
     ``backend`` is ``ray`` (slots on this machine, or on the cluster at ``address``) or ``inline`` (this
-    process, one trial at a time). Built data sets go to ``cache``. Raises DataError before anything is
-    started if the data are bad, TrackingError if the tracking URI can never work, DriverError if the sweep exists (or, resuming, does not), and what the
-    backend raises; a failing trial is recorded and never ends the sweep.
+    process, one trial at a time). Built data sets go to ``cache``. A failing trial is recorded and never ends
+    the sweep. Raises, before anything is started, DataError if the data are bad, TrackingError if the
+    tracking URI can never work, and DriverError if the sweep exists (or, resuming, does not); later, what the
+    backend raises.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, found {backend!r}")

@@ -18,6 +18,7 @@ from ablate.search import replay
 from ablate.spec.trial import TrialSpec
 from ablate.trial import run_trial
 from tests.evidence.harness import ROOT, Finding, check
+from tests.evidence.picture import draw_spectra
 
 ABLATE = Path(sys.executable).with_name("ablate")
 SPARSEHEAD = "search_spaces/sparsehead.yaml"
@@ -64,6 +65,11 @@ def main_job(scratch: Path) -> Finding:
     ablate("sweep", SPARSEHEAD, "--runs", scratch)
     folder = scratch / "sparsehead"
     figures = sweep_figures(folder, time.monotonic() - began)
+    first = {row["arm"]: row["trial_id"] for row in reversed(rows_of(folder)) if row["stage"] == "confirm"}
+    named = {"best configuration": "best", "plain SimCLR head": "simclr", "untrained": "untrained"}
+    draw_spectra(
+        {label: folder / "trials" / first[arm] for label, arm in named.items()}, ROOT / "docs" / "spectra.svg"
+    )
     return Finding(
         "`make sweep` runs at least 24 search trials and the confirmation within 6 minutes on two cores.",
         figures["seconds"] <= 360 and figures["search_trials"] >= 24,

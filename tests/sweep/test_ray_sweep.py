@@ -123,8 +123,7 @@ KILLED = """
     from pathlib import Path
     import ray
     import tests.sweep.fakes as fakes
-    from ablate.sweep.capacity import gang_groups
-from ablate.sweep.driver import Driver
+    from ablate.sweep.driver import Driver
     from ablate.sweep.ray_backend import run_on_ray
 
     ray.cloudpickle.register_pickle_by_value(fakes)
@@ -196,7 +195,8 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path,
         make_trial=None,
     )
     gang = Gang(plan, "gang-1")
-    assert gang_groups() == {gang.hello()}
+    group = gang.hello()
+    assert gang_groups() == {group}
     curves: dict[str, list[dict[str, float]]] = {}
     for trial, lr, hidden in (("first", 0.3, 32), ("other", 0.9, 48), ("again", 0.3, 32)):
         done = gang.run(trial, Start(work(trial, lr, hidden)))
@@ -208,6 +208,7 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path,
     gang.close()
     post.close()
     assert not gang.alive
+    assert gang_groups() == set()
     assert curves["first"] == curves["again"]
     assert curves["first"] != curves["other"]
     assert len(curves["first"]) == 2
