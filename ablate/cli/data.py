@@ -12,8 +12,8 @@ from rich.table import Table
 
 from ablate.data import Beton, Split, build, default_cache, load
 from ablate.spec import TrialSpec, load_sweep, load_trial
+from ablate.spec.layers import read_layers
 from ablate.spec.paths import kinds, section
-from ablate.spec.yaml_file import read_yaml
 
 
 def show_list(cache: Path | None) -> None:
@@ -75,6 +75,6 @@ def _summary(beton: Beton) -> str:
 
 def _trial_of(file: Path, overrides: Sequence[str]) -> TrialSpec:
     """The trial of a trial's file, or the base of a sweep's."""
-    tree, _ = read_yaml(file)
-    is_sweep = isinstance(tree.value, dict) and not {"data", "head", "optim"} & set(tree.value)
+    tree, _ = read_layers(file, overrides)
+    is_sweep = bool({"base", "space"} & set(tree.value))
     return load_sweep(file, overrides).base if is_sweep else load_trial(file, overrides)

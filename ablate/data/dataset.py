@@ -46,8 +46,8 @@ def load(spec: DataSpec, *, seed: int, cache: Path, device: torch.device, thread
     groups at a time, in the proportions of the classes. A process keeps the last two it read (by content,
     device and split), so that trial after trial pays for reading once.
 
-    Raises DataError if the source cannot be read, a split would be empty, or the pixels would take more than
-    0.35 of the device's memory.
+    Raises DataError if the source cannot be read, train or val would have fewer than two images, or the
+    pixels would take more than 0.35 of the device's memory.
     """
     beton = build(spec, cache, threads=threads)
     train, val, test = _splits(beton, device, spec.validation, seed)
@@ -59,10 +59,10 @@ def _splits(beton: Beton, device: torch.device, validation: float, seed: int) ->
     _check_memory(beton, device)
     train, test = _read(beton, "train"), _read(beton, "test")
     kept, aside = split_by_group(train.labels, train.groups, validation, seed=stream_seed("split", seed))
-    if not len(kept) or not len(aside):
+    if min(len(kept), len(aside)) < 2:  # some measures are of pairs
         raise DataError(
             f"data.validation is {validation}, which leaves {len(kept)} training and {len(aside)} validation "
-            f"images of {len(train.labels)}. Change it, or data.train."
+            f"images of {len(train.labels)}; each needs two. Change it, or data.train."
         )
     everything = torch.arange(len(test.labels))
     return _take(train, kept, device), _take(train, aside, device), _take(test, everything, device)

@@ -206,7 +206,7 @@ def _recolour(
 
     The rows of each sum to 1, so grey stays grey and hue times saturation needs no matrix product.
     """
-    gray = torch.tensor(_GRAY, device=views.device).expand(3, 3)
+    gray = _constant(_GRAY, views.device).expand(3, 3)
     turned = jitter[..., None, None]
     hue = torch.where(turned, tables.hue[_level(draws[_HUE])], torch.eye(3, device=views.device))
     saturation = _factor(draws, _SATURATION, spec.saturation, jitter)[..., None, None]
@@ -237,5 +237,11 @@ def _blur(views: Tensor, draws: Tensor, spec: ViewSpec, tables: _Tables) -> Tens
 def _normalise(pixels: Tensor, spec: ViewSpec) -> Tensor:
     """(pixels - mean) / std of [B, 3, ...], in place."""
     shape = (3, *[1] * (pixels.ndim - 2))
-    mean, std = (torch.tensor(c, device=pixels.device).view(shape) for c in (spec.mean, spec.std))
+    mean, std = (_constant(c, pixels.device).view(shape) for c in (spec.mean, spec.std))
     return pixels.sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """``values`` on the device, sent there once: each copy from the CPU waits for the GPU to fall idle."""
+    return torch.tensor(values, device=device)

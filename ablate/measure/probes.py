@@ -53,9 +53,11 @@ def fit_probe(
 
 
 def _row_space(x: Tensor) -> Tensor:
-    """Orthonormal basis [D, r] of the directions in which centred rows [N, D] vary."""
-    values, vectors = torch.linalg.eigh(x.T @ x)
-    basis: Tensor = vectors[:, values > 1e-12 * values[-1]]
+    """Orthonormal basis [D, r] of the directions in which centred rows [N, D] vary; r = 0 if none."""
+    wide = x.shape[1] > x.shape[0]  # then the N x N product has the same spectrum and is the smaller one
+    values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    seen = values > 1e-12 * values[-1]
+    basis: Tensor = x.T @ (vectors[:, seen] / values[seen].sqrt()) if wide else vectors[:, seen]
     return basis
 
 
@@ -65,7 +67,8 @@ def _choose_l2(x: Tensor, labels: Tensor, classes: int, choices: Sequence[float]
     scores: dict[float, float] = {}
     solution = _start(x, classes)
     for l2 in sorted(choices, reverse=True):
-        solution = _solve(x[kept], labels[kept], l2, solution)  # each from the last: the same optimum, sooner
+        # Each from the last, which is near; to rank penalties a rough optimum is enough.
+        solution = _solve(x[kept], labels[kept], l2, solution, tolerance=1e-3)
         guess = torch.addmm(solution[1], x[held], solution[0].T).argmax(1)
         scores[l2] = accuracy(guess == labels[held])
     return max(scores, key=lambda l2: scores[l2])
@@ -76,13 +79,16 @@ def _start(x: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _solve(x: Tensor, labels: Tensor, l2: float, start: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _solve(
+    x: Tensor, labels: Tensor, l2: float, start: tuple[Tensor, Tensor], *, tolerance: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """Weight [C, D] and bias [C] where the largest entry of the gradient is at most ``tolerance``."""
     weight, bias = start[0].clone(), start[1].clone()
     truth = one_hot(labels, len(bias)).to(x.dtype)
     optimiser = torch.optim.LBFGS(
         [weight, bias],
         max_iter=200,
-        tolerance_grad=1e-5,
+        tolerance_grad=tolerance,
         tolerance_change=1e-9,
         line_search_fn="strong_wolfe",
     )

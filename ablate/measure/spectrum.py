@@ -22,6 +22,7 @@ def singular_values(features: Tensor, *, center: bool = True, normalize_rows: bo
     if normalize_rows:
         x = torch.nn.functional.normalize(x, dim=1)
     if center:
+        x = x - x[:1]  # else the rounding of the mean would look like spread where there is none
         x = x - x.mean(0)
     values: Tensor = torch.linalg.svdvals(x)
     return values

@@ -156,10 +156,11 @@ def _around(mean: float, variance: float, freedom: float) -> Interval:
 
 
 def sign_flip_p(differences: Sequence[float] | FloatArray) -> float | None:
-    """Two-sided p of the mean under random signs; None without differences.
+    """Two-sided p of the mean under random signs; None below two differences.
 
     Exact (all 2^n sign patterns) up to 16 differences, from 65,536 random patterns above. It cannot go
-    below 2^(1-n). Its level is exact if the differences are symmetric about zero under the null.
+    below 2^(1-n), nor, sampled, below 2/65,537. Its level is exact if the
+    differences are symmetric about zero under the null.
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.size < 2:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ablate.ledger import Event, Ledger
 from ablate.report.confirm import BEST, Difference, Interval, compare_arms, metric_on_test
@@ -145,7 +146,7 @@ def markdown(s: Summary) -> str:
 
 def show(s: Summary, console: Console) -> None:
     """Print the summary."""
-    console.print(f"[bold]{s.name}[/]  {s.question.strip()}", highlight=False)
+    console.print(Text.assemble((s.name, "bold"), f"  {s.question.strip()}"))
     for line in _search_lines(s):
         console.print(f"  {line}", highlight=False, markup=False)
     for rows in (_arm_rows(s) if s.confirm else None, _difference_rows(s) if s.differences else None):
@@ -240,5 +241,5 @@ def _rich_table(head: list[str], rows: list[list[str]]) -> Table:
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

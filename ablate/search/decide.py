@@ -81,7 +81,7 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
 def _ask_search(state: SearchState) -> TrialState:
     number, base = state.asked, state.sweep.base
     state.asked += 1
-    params = state.study.ask(number)
+    params = state.study.ask(number, state.recorded.pop(number, None))
     spec: TrialSpec | None
     try:
         spec = apply(base, params)
@@ -169,7 +169,9 @@ def _outcome(state: SearchState, event: Event) -> list[Event]:
         raise InvalidEvent(f"{trial.id}: a slot may say {', '.join(_FROM_A_SLOT)}; found {outcome}")
     metrics = {**trial.latest(), **event["metrics"]}
     value = metrics.get(state.sweep.search.objective.metric)
-    if outcome == "COMPLETE" and (value is None or not math.isfinite(value)):
+    # Only the search needs it: an untrained control, say, has no loss, and is compared by its test score.
+    needs_value = outcome == "COMPLETE" and trial.stage == "search"
+    if needs_value and (value is None or not math.isfinite(value)):
         outcome, reason = "FAILED", f"{_missing(state, value)} at the end"
     return _finish(state, trial, outcome, reason, metrics)
 

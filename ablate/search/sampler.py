@@ -44,10 +44,15 @@ class Study:
         self._running: dict[int, optuna.Trial] = {}
         self._worst: float | None = None
 
-    def ask(self, number: int) -> dict[str, Scalar]:
-        """Parameters of search trial ``number``; it is running until told. Asks come in order, from 0."""
+    def ask(self, number: int, recorded: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+        """Parameters of search trial ``number``; it is running until told. Asks come in order, from 0.
+
+        Those that a ledger has ``recorded`` are taken instead of drawing anew, as far as the space allows.
+        """
         seed = stream_seed("sampler", self.search.seed, number) % 2**32
         self.optuna.sampler = _sampler(self.search.sampler, seed)
+        if recorded is not None:
+            self.optuna.enqueue_trial(dict(recorded))
         trial = self.optuna.ask()
         if trial.number != number:
             raise RuntimeError(f"ask {number} became Optuna's trial {trial.number}")

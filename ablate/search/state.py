@@ -61,6 +61,7 @@ class SearchState:
     fence: int
     trials: dict[str, TrialState] = field(default_factory=dict)
     asked: int = 0
+    recorded: dict[int, dict[str, Scalar]] = field(default_factory=dict)  # see ``replay.refold``
     waiting: deque[str] = field(default_factory=deque)  # asked, unfinished, run by nobody
     slots: dict[str, str] = field(default_factory=dict)  # slot -> the trial it runs
     unfinished_count: int = 0

@@ -57,9 +57,12 @@ def library_versions() -> dict[str, str]:
 
 
 def run_identity(
-    spec: TrialSpec, *, arm: str, stage: str, data: str, workers: int, threads: int
+    spec: TrialSpec, *, arm: str, stage: str, data: str, device: str, workers: int, threads: int
 ) -> dict[str, Any]:
-    """What must be equal for two runs to give the same numbers; ``data`` is the dataset's digest."""
+    """What must be equal for two runs to give the same numbers.
+
+    ``data`` is the dataset's digest, ``device`` "cpu" or the model of the GPU.
+    """
     return {
         "spec": spec_hash(spec),
         "arm": arm,
@@ -67,6 +70,7 @@ def run_identity(
         "data": data,
         "code": code_digest(),
         "libraries": library_versions(),
+        "device": device,
         "workers": workers,
         "threads": threads,
     }

@@ -33,8 +33,8 @@ def read_layers(file: FilePath, overrides: Sequence[str]) -> tuple[Node, list[Mi
             parsed.append(_parse_override(text, tree, mistakes))
         except SpecError as error:
             mistakes += error.mistakes
+    given = {path for path, _ in parsed}
     for path, node in sorted(parsed, key=lambda item: (len(item[0]), item[0][-1] not in _SWITCHES)):
-        given = {other for other, _ in parsed}
         tree = _put(tree, path, node, given)
     return tree, mistakes
 
@@ -63,7 +63,7 @@ def _extended(file: FilePath, above: tuple[FilePath, ...]) -> tuple[Node, list[M
 def _merge(lower: Node, upper: Node, path: Path) -> Node:
     if not isinstance(lower.value, dict) or not isinstance(upper.value, dict):
         return upper
-    if _is_entry(path) or any(_switched(lower, upper, name) for name in _SWITCHES):
+    if _is_entry(path) or _switched(lower.value, upper.value):
         return upper
     merged = dict(lower.value)
     for name, node in upper.value.items():
@@ -80,12 +80,13 @@ def _is_entry(path: Path) -> bool:
     return len(path) == 2 and path[0] == "space"
 
 
-def _switched(lower: Node, upper: Node, name: str) -> bool:
-    if name not in upper.value:
-        return False
-    if name not in lower.value:
-        return name == "preset"  # without a preset the lower layer named its constants one by one
-    return bool(lower.value[name].value != upper.value[name].value)
+def _switched(lower: dict[str, Node], upper: dict[str, Node]) -> bool:
+    """Whether ``upper`` makes the section another one, so that nothing of ``lower`` stays."""
+    if "preset" in upper and "preset" not in lower:
+        return True  # without a preset the lower layer named its constants one by one
+    return any(
+        name in upper and name in lower and upper[name].value != lower[name].value for name in _SWITCHES
+    )
 
 
 def _parse_override(text: str, tree: Node, mistakes: list[Mistake]) -> tuple[Path, Node]:
@@ -131,7 +132,7 @@ def _put(tree: Node, path: Path, node: Node, given: set[Path], at: Path = ()) ->
     elif at == ("space",) and node.value is None:
         below.pop(str(name), None)
     else:
-        if name in _SWITCHES and (name not in below or below[str(name)].value != node.value):
+        if _switched(below, {str(name): node}):
             below = {}
         rival = _RIVALS.get(str(name))
         if rival is not None and (*at, rival) not in given and node.value is not None:

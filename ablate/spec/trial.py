@@ -49,6 +49,12 @@ class SGD(_Optim):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
 
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> SGD:
+        if self.nesterov and not self.momentum:
+            raise wrong("nesterov", "needs a momentum above 0")
+        return self
+
 
 class LARS(_Optim):
     kind: Literal["lars"] = "lars"
@@ -77,8 +83,8 @@ class ComputeSpec(Spec):
 class MeasureSpec(Spec):
     every: int = Field(1, ge=1, description="epochs between measurements; the last epoch is always measured")
     knn: int = Field(20, ge=1, le=1000, description="neighbours of the k-NN probe")
-    probe_l2: Annotated[tuple[float, ...], Field(strict=False, min_length=1)] = Field(
-        (1e-3, 1e-2, 1e-1),
+    probe_l2: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False, min_length=1)] = Field(
+        (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
         description="candidates for the probe's L2 strength, chosen on an inner split of train",
     )
     collapse: float = Field(

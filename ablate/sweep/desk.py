@@ -106,7 +106,7 @@ class Desk:
     def _bury(self) -> None:
         while self._lost:
             slot, reason = self._lost.popleft()
-            log.warning("%s died (%s) and is started again", slot, reason)
+            log.warning("%s is started again: %s", slot, reason)
             caller = self._life.pop(slot, None)
             self._barren = 0 if caller in self._held else self._barren + 1
             if caller is not None:
@@ -130,7 +130,9 @@ class Desk:
         return True
 
     def _abandon(self, caller: Caller, reason: str) -> None:
-        self._driver.abandoned(self._held.pop(caller).trial, reason)
+        trial = self._held.pop(caller).trial
+        log.warning("%s: its workers died: %s", trial, reason)
+        self._driver.abandoned(trial, reason)
 
     # --- what they ask ----------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Driver:
 
         Raises DriverError if there is a sweep of that name (or, resuming, another or none), LedgerBusy if
         another driver runs it, LedgerError if its ledger is damaged, ReplayMismatch if the ledger's decisions
-        cannot be reproduced.
+        (but for the parameters it drew) cannot be reproduced.
         """
         self.sweep, self.folder = sweep, runs.absolute() / sweep.name
         self._mutex = threading.RLock()
@@ -169,7 +169,7 @@ class Driver:
             )
             for old in superseded:
                 if old != path:
-                    (self.folder / old).unlink(missing_ok=True)
+                    self._delete(self.folder / old)
 
     def ended(self, trial: str, state: str, reason: str, metrics: dict[str, float]) -> None:
         """Record how a trial ended: COMPLETE, COLLAPSED or FAILED (PRUNED after a stop is known already).
@@ -203,7 +203,8 @@ class Driver:
         with self._mutex:
             self._subscribers.append(subscriber)
             for event in Ledger.read(self.path) if past else []:
-                self._notify(subscriber, event)
+                if subscriber in self._subscribers:
+                    self._notify(subscriber, event)
 
     def _open(self) -> SearchState:
         _write_atomically(self.folder / SWEEP, json.dumps(self.sweep.as_dict(), indent=2) + "\n")
@@ -284,6 +285,12 @@ class Driver:
         expected = before + 1 if trial.last_epoch else 0
         if epoch != expected:
             raise DriverError(f"{trial.id} reported epoch {epoch} where epoch {expected} was due")
+
+    def _delete(self, checkpoint: Path) -> None:
+        try:
+            checkpoint.unlink(missing_ok=True)
+        except OSError as error:  # costs disk, not the sweep
+            _log.warning("%s: a superseded checkpoint cannot be deleted: %s", checkpoint, error.strerror)
 
     def _portable(self, path: str) -> str:
         """Relative to the sweep's folder where possible, so that the folder can be moved."""

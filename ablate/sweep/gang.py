@@ -111,6 +111,7 @@ class Gang:
                 rank, ran = asked.pop(ref), self._post.read(ref)
                 if (ran.gang, ran.trial, ran.sequence) != (self._name, trial, self._sequence):
                     log.error("%s: discarded %s from rank %d", self._name, ran, rank)
+                    self.end()
                     raise GangDied(f"rank {rank} is out of step")
                 answers[rank] = ran.answer
                 if isinstance(ran.answer, Failed):

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _TICK = 0.5  # seconds between looks at what only time changes: signals, dead slots, freed placement groups
 _OBJECT_STORE = 200 * 2**20  # bytes; only messages pass through it
+_SCRATCH = ".ray-"
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in specs stay what they are
@@ -54,6 +55,8 @@ def run_on_ray(
     save and returns with the driver unfinished; a second SIGINT raises KeyboardInterrupt. Raises SweepError
     if the cluster cannot hold a slot or slots die before they start, and whatever the driver raises.
     """
+    if driver.finished:
+        return
     os.environ |= {k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()}
     with _connected(address), _scratch(driver.folder) as scratch:
         resources = driver.sweep.resources
@@ -97,7 +100,9 @@ def _connected(address: str | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """Where Tune and Train insist on writing; on the sweep's storage, because all nodes must reach it."""
-    path = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder))
+    for left_by_a_killed_driver in folder.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left_by_a_killed_driver, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
     try:
         yield path
     finally:

@@ -5,6 +5,7 @@ ablate.run_sweep(ablate.load_sweep("search_spaces/sparsehead.yaml"))
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -33,26 +34,24 @@ def run_sweep(
     ``backend`` is ``ray`` (slots on this machine, or on the cluster at ``address``) or ``inline`` (this
     process, one trial at a time). Built data sets go to ``cache``. A failing trial is recorded and never ends
     the sweep. Raises, before anything is started, DataError if the data are bad, TrackingError if the
-    tracking URI can never work, and DriverError if the sweep exists (or, resuming, does not); later, what the
-    backend raises.
+    tracking URI can never work, and DriverError if the sweep exists (or, resuming, does not, or began with
+    other values); later, what the backend raises, and DriverError if it was stopped before the end.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, found {backend!r}")
     cache = cache or default_cache()
     build(sweep.base.data, cache, progress=True)
     find_store(runs, sweep.tracking.uri)
-    driver = Driver.resume(sweep.name, runs) if resume else Driver(sweep, runs)
-    with driver:
-        mirror = Mirror(driver.folder, sweep.tracking.uri, sweep.tracking.experiment)
-        try:
-            with LiveView() as view:
-                driver.subscribe(view, past=True)
-                _carry_out(driver, backend, cache, address)
-        finally:
-            write_results(driver.folder)
-            if driver.finished:
-                summarise(driver.folder, Console())
-            mirror.close()
+    with Driver(sweep, runs, resuming=resume) as driver:
+        with closing(Mirror(driver.folder, sweep.tracking.uri, sweep.tracking.experiment)):
+            try:
+                with LiveView() as view:
+                    driver.subscribe(view, past=True)
+                    _carry_out(driver, backend, cache, address)
+            finally:
+                write_results(driver.folder)
+                if driver.finished:
+                    summarise(driver.folder, Console())
         if not driver.finished:
             raise DriverError(f"stopped before the end; to go on: ablate resume {sweep.name} --runs {runs}")
         print(

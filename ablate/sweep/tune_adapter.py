@@ -34,6 +34,7 @@ def hold_slots(desk: Desk, plan: SlotPlan, count: int) -> None:
             stop=_WhenDone(desk),
             callbacks=[_Watch(desk)],
             failure_config=tune.FailureConfig(max_failures=-1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     # The desk says what a user has to know; Tune prints a stack for every slot that dies.

@@ -14,7 +14,7 @@ from ablate.train.world import World
 
 
 class WorldBatchNorm(nn.Module):
-    """Drop-in for ``nn.BatchNorm1d/2d``; holds the original module, so state dict keys end alike."""
+    """Drop-in for ``nn.BatchNorm1d/2d``: takes its parameters and buffers over, under the same names."""
 
     def __init__(self, norm: _BatchNorm, world: World) -> None:
         super().__init__()
@@ -29,11 +29,13 @@ class WorldBatchNorm(nn.Module):
     num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, C] or [B, C, H, W], each worker's share."""
+        """x: [B, C] or [B, C, H, W], each worker's share; half precision is computed in float32."""
         if not self.training:
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
+        dtype = x.dtype
+        x = x.to(torch.promote_types(dtype, torch.float32))
         dims = [d for d in range(x.dim()) if d != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = x.numel() // x.shape[1] * self.world.size
@@ -42,7 +44,8 @@ class WorldBatchNorm(nn.Module):
         var = self.world.sum(centred.square().sum(dims)) / count
         self._track(mean.detach(), var.detach() * count / max(count - 1, 1))
         y = centred * torch.rsqrt(var + self.eps).view(shape)
-        return y if self.weight is None else y * self.weight.view(shape) + self.bias.view(shape)
+        y = y if self.weight is None else y * self.weight.view(shape) + self.bias.view(shape)
+        return y.to(dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, unbiased_var: Tensor) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ablate.data import Dataset, epoch_order, two_views
 from ablate.model import ContrastiveModel, build_model, head_weights
@@ -54,9 +55,16 @@ class Trainer:
         self.model: ContrastiveModel = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if spec.compute.batch_stats == "global":
             share_batch_stats(model, world, device)
-        self.optimiser = build_optimiser(spec.optim, model.encoder, model.head) if spec.optim.epochs else None
+        self.optimiser = self._optimiser()
         self.steps = self._steps_per_epoch()
         self.sparsifier = self._sparsifier()
+
+    def _optimiser(self) -> Optimizer | None:
+        if self.spec.optim.epochs == 0:
+            return None
+        if not list(self.model.parameters()):
+            raise TrainingError("neither encoder nor head has weights to train; set optim.epochs to 0")
+        return build_optimiser(self.spec.optim, self.model.encoder, self.model.head)
 
     def _steps_per_epoch(self) -> int:
         batch, count = self.spec.optim.batch, len(self.data.train.labels)

@@ -35,7 +35,16 @@ def save_checkpoint(state: dict[str, Any], epoch: int, folder: Path) -> Checkpoi
         os.fsync(file.fileno())
     digest = _digest(partial)
     partial.replace(path)
+    _sync(folder)  # the new name too
     return Checkpoint(epoch, str(path), digest)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:

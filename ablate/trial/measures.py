@@ -125,7 +125,11 @@ def _ranks(name: str, x: Tensor) -> dict[str, float]:
 
 @torch.inference_mode()
 def _geometry(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, float]:
-    images, ids = split.images[:_PAIRS], split.ids[:_PAIRS]
+    count = len(split.labels)
+    pairs = min(count, _PAIRS)
+    # From end to end of the split: a source may be in the order of its classes.
+    rows = torch.arange(pairs, device=split.ids.device) * count // pairs
+    images, ids = split.images[rows], split.ids[rows]
     # The views of a stream that training never draws from; the same at every epoch.
     v1, v2 = two_views(images, ids, spec.views, seed=stream_seed("pairs", spec.seed) % 2**31, epoch=0)
     was_training = model.training

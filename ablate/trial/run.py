@@ -141,13 +141,15 @@ class TrialRun:
         model = self.trainer.model
         _save_arrays(folder / "correct.npz", correct)
         _save_arrays(folder / "spectrum.npz", spectra(self._probed().train))
-        torch.save(model.encoder.state_dict(), folder / "encoder.pt")
-        torch.save(model.head.state_dict(), folder / "head.pt")
+        for name, module in (("encoder", model.encoder), ("head", model.head)):
+            # On the CPU, so that a machine without a GPU loads them too.
+            torch.save({k: v.cpu() for k, v in module.state_dict().items()}, folder / f"{name}.pt")
         identity = run_identity(
             self.spec,
             arm=arm,
             stage=stage,
             data=self.data.digest,
+            device=self.device.type if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
             workers=self.world.size,
             threads=self.threads,
         )

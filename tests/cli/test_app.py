@@ -115,6 +115,13 @@ def test_data_commands_build_list_and_inspect(tmp_path: Path) -> None:
     assert shown.stdout.rstrip().splitlines()[-2].replace("│", " ").split() == ["all", "160", "40", "100"]
 
 
+def test_data_build_reads_a_trial_that_extends_another(tmp_path: Path) -> None:
+    write(tmp_path, DIGITS + "optim: {kind: sgd}\n", "shared.yaml")
+    path = write(tmp_path, "extends: shared.yaml\nseed: 3\n", "over.yaml")
+    result = runner.invoke(app, ["data", "build", str(path), "--cache", str(tmp_path / "cache")])
+    assert "200 training and 100 test images" in result.stdout, result.output
+
+
 def test_schema_prints_json() -> None:
     for kind, key in (("sweep", "space"), ("trial", "optim")):
         result = runner.invoke(app, ["schema", kind])

@@ -77,6 +77,8 @@ def test_a_subset_is_the_same_for_all_seeds_and_balanced(module_cache: Path) -> 
 def test_an_empty_split_is_refused(module_cache: Path) -> None:
     with pytest.raises(DataError, match=r"data\.validation is 0\.001"):
         loaded(DigitsData(train=20, validation=0.001), module_cache, 0)
+    with pytest.raises(DataError, match="1 validation images of 20; each needs two"):
+        loaded(DigitsData(train=20, validation=0.05), module_cache, 0)
 
 
 @given(

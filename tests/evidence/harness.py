@@ -16,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "evidence"
+PICTURE = ROOT / "docs" / "spectra.svg"
 _LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow", "ffcv", "numpy", "scipy")
 
 
@@ -42,12 +43,13 @@ def check(name: str) -> Callable[[Check], Check]:
 
 
 def commit() -> str:
-    """The commit that is checked out, marked if the tree differs from it (evidence itself apart)."""
+    """The commit that is checked out, marked if the tree differs from it in more than what checks write."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    dirty = git("status", "--porcelain", "--", ".", ":!evidence").strip()
+    written = (f":!{path.relative_to(ROOT)}" for path in (FOLDER, PICTURE))
+    dirty = git("status", "--porcelain", "--", ".", *written).strip()
     return git("rev-parse", "--short=12", "HEAD").strip() + (" with uncommitted changes" if dirty else "")
 
 

@@ -69,6 +69,24 @@ def test_redundant_and_many_features_change_nothing(blobs: tuple[torch.Tensor, t
     assert np.abs(probe.weight.numpy() - theirs.coef_).max() < 2e-3
 
 
+def test_more_features_than_samples_change_nothing(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    x, y = blobs
+    plain = fit_probe(x, y, classes=4, l2_choices=[1e-2])
+    tiled = fit_probe(x.repeat(1, 30), y, classes=4, l2_choices=[30 * 1e-2])  # 360 features of 300 samples
+    assert tiled.weight.shape == (4, 360)
+    together = tiled.weight.view(4, 30, 12).sum(1) / tiled.scale
+    assert torch.allclose(together, plain.weight / plain.scale, atol=1e-3)
+
+
+@pytest.mark.parametrize("row", [[0.0, 0.0, 0.0], [0.1, 0.2, 0.7]])
+def test_features_without_spread_give_the_commonest_class(row: list[float]) -> None:
+    x, y = torch.tensor(row).repeat(40, 1), torch.tensor([2] * 30 + [0] * 10)
+    probe = fit_probe(x, y, classes=3, l2_choices=(1e-3, 1e-1))
+    assert (probe.predict(x) == 2).all()
+    assert torch.isfinite(probe.weight).all()
+    assert (knn_predict(x, y, x, classes=3, k=40) == 2).all()
+
+
 def test_knn_agrees_with_scikit_learn_at_one_neighbour(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, y = blobs
     theirs = (

@@ -30,6 +30,8 @@ def test_equal_singular_values_use_every_dimension() -> None:
 def test_one_direction_has_rank_one_and_no_spread_rank_zero() -> None:
     assert effective_rank(_with_spectrum([5.0, 0, 0, 0])) == pytest.approx(1.0, abs=1e-9)
     assert effective_rank(torch.ones(200, 4)) == 0.0
+    flat = torch.tensor([0.1, 0.2, 0.3, 0.7]).repeat(200, 1)  # their mean is not exact
+    assert effective_rank(flat, normalize_rows=True) == 0.0
 
 
 def test_definition_by_hand_for_both_spectra() -> None:

@@ -139,6 +139,14 @@ def test_summary_counts_states_and_names_the_best_without_calling_it_a_result(tm
     assert "sign-flip p cannot go below 0.25" in text
 
 
+def test_a_question_in_any_characters_is_printed_as_it_is(tmp_path: Path) -> None:
+    made = Made().search()
+    made.events[0]["sweep"]["question"] = "is z in [a, b] better than [/]?"
+    screen = io.StringIO()
+    summarise(made.write(tmp_path / "made"), Console(file=screen, width=120))
+    assert "is z in [a, b] better than [/]?" in screen.getvalue()
+
+
 @pytest.mark.parametrize("events", [1, 4, 10])
 def test_a_sweep_that_has_hardly_begun_can_be_summarised(tmp_path: Path, events: int) -> None:
     made = Made().search()

@@ -208,6 +208,14 @@ def test_confirmation_runs_the_paired_ladder_on_fresh_seeds_and_never_stops() ->
     assert course.decided("ended")[0]["states"] == {"COMPLETE": 9}
 
 
+def test_a_confirm_trial_without_the_objective_is_complete_all_the_same() -> None:
+    """Where the search improves the loss: an untrained encoder has none, but it has a test score."""
+    course = Course(trials=1, confirm=SEEDS)
+    course.run(0.5)
+    finished = course.end(course.start().id, **{"probe.h.test": 0.4})[0]
+    assert (finished["state"], finished["metrics"]) == ("COMPLETE", {"probe.h.test": 0.4})
+
+
 def test_a_reference_that_the_best_configuration_does_not_admit_is_named() -> None:
     space = {"head.kind": {"choice": ["directclr"]}, "head.subvector": {"choice": [8]}}
     course = Course(trials=1, space=space, confirm={**SEEDS, "references": {"deep": {"head.depth": 3}}})

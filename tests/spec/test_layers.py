@@ -95,6 +95,11 @@ def test_set_of_a_kind_starts_the_section_afresh_in_any_order(tmp_path: Path) ->
         assert sweep.base.head.as_dict() == {"kind": "linear", "out": 8, "bias": False, "sparsity": None}
 
 
+def test_set_of_the_kind_that_a_section_has_by_default_keeps_its_values(tmp_path: Path) -> None:
+    text = GOOD.replace("  optim:", "  loss: {temperature: 0.5}\n  optim:")
+    assert load(tmp_path, text, "base.loss.kind=info-nce").base.loss.temperature == 0.5
+
+
 def test_set_of_a_strength_drops_the_other(tmp_path: Path) -> None:
     text = GOOD.replace("depth: 2}\n  optim", "depth: 2, sparsity: {penalty: l1, weight: 1}}\n  optim")
     sparsity = load(tmp_path, text, "base.head.sparsity.shrink=0.5").base.head.as_dict()["sparsity"]
@@ -104,6 +109,8 @@ def test_set_of_a_strength_drops_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
+        ("base.measure.probe_l2=[0.1, -1]", "base.measure.probe_l2[1]: found -1, must be at least 0"),
+        ("base.optim={kind: sgd, momentum: 0.0, nesterov: true}", "nesterov: needs a momentum above 0"),
         ("base.optim.lrr=1", "base.optim.lrr: unknown key; did you mean 'lr'?"),
         ("search.trials=0", "search.trials: found 0, must be at least 1"),
         ("space.head.dpth={int: [1, 2]}", "space.head.dpth: unknown key; did you mean 'head.depth'?"),

@@ -16,7 +16,7 @@ import torch
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
 from ablate.train import World
-from ablate.trial import Checkpoint, EpochReport, TrialFailure
+from ablate.trial import Checkpoint, EpochReport, TrialFailure, TrialRun
 from ablate.trial.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -105,6 +105,21 @@ class FakeTrial:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps({"of": fingerprint(self.spec)}))
         return {"probe.h.test": fingerprint(self.spec)}
+
+
+class StuckTrial(FakeTrial):
+    """Rank 1 breaks where rank 0 waits for it in a collective."""
+
+    def step(self) -> EpochReport:
+        if self.world.rank == 1:
+            raise RuntimeError("rank 1 broke")
+        self._disagreement()
+        raise AssertionError("rank 1 took part")
+
+
+def real_or_stuck(spec: TrialSpec, **seam: Any) -> TrialRun | StuckTrial:
+    """A real trial, or a stuck one where ``optim.head_weight_decay`` is 1."""
+    return StuckTrial(spec, **seam) if spec.optim.head_weight_decay == 1 else TrialRun(spec, **seam)
 
 
 def sweep(

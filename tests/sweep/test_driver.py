@@ -102,12 +102,12 @@ def test_decisions_that_cannot_be_reproduced_stop_a_resume(tmp_path: Path) -> No
         given(driver)
     path = tmp_path / "s/ledger.jsonl"
     old = Ledger.read(path)
-    old[2]["params"] = {"optim.lr": 0.123}
+    old[3]["slot"] = "b"
     path.unlink()
     forged = Ledger.open(path)
     forged.extend([{k: v for k, v in e.items() if k not in ("sequence", "time", "version")} for e in old])
     forged.close()
-    with pytest.raises(ReplayMismatch, match=r"record 2: .*0\.123"):
+    with pytest.raises(ReplayMismatch, match=r'record 3: .*"slot":"b".* lead to .*"slot":"a"'):
         Driver.resume("s", tmp_path)
 
 
@@ -152,6 +152,21 @@ def test_the_first_checkpoint_is_not_deleted_by_recording_it_twice(tmp_path: Pat
         for _ in range(2):
             driver.checkpointed(first.trial, save(first, 1))
         assert (first.folder / "1/1.pt").exists()
+
+
+def test_a_superseded_checkpoint_that_cannot_be_deleted_does_not_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any, **__: Any) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    with Driver(sweep(), tmp_path) as driver:
+        first = given(driver)
+        monkeypatch.setattr(Path, "unlink", busy)
+        for epoch in (1, 2):
+            driver.reported(first.trial, epoch, {METRIC: 0.1})
+            driver.checkpointed(first.trial, save(first, epoch))
+        assert [e["epoch"] for e in events(driver, "checkpointed")] == [1, 2]
 
 
 def test_reporting_an_epoch_again_changes_nothing(tmp_path: Path) -> None:
@@ -252,6 +267,8 @@ def test_subscribers_see_every_event_in_order_and_a_broken_one_is_dropped(tmp_pa
         given(driver, "b")
         assert seen == Ledger.read(driver.path)
         assert calls == ["wanted"]
+        driver.subscribe(broken, past=True)
+        assert calls == ["wanted", "opened"]
 
 
 def test_many_slots_in_threads_never_share_or_lose_a_trial(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,10 +22,10 @@ from ablate.sweep.capacity import gang_groups
 from ablate.sweep.driver import Driver
 from ablate.sweep.gang import Gang
 from ablate.sweep.inline import run_inline
-from ablate.sweep.messages import SlotPlan, Start, Step, Work
+from ablate.sweep.messages import Failed, SlotPlan, Start, Step, Work
 from ablate.sweep.post import Post
 from ablate.sweep.ray_backend import run_on_ray
-from tests.sweep.fakes import FakeTrial, arm, sweep, value
+from tests.sweep.fakes import FakeTrial, arm, real_or_stuck, sweep, value
 
 Events = list[dict[str, Any]]
 
@@ -118,6 +119,27 @@ def test_gangs_of_two_take_turns_and_are_rebuilt(tmp_path: Path, cache: Path) ->
     assert len({e["metrics"]["pid"] for e in of(events, "reported")}) == 2
 
 
+def test_an_interrupt_saves_what_runs_and_another_backend_can_go_on(tmp_path: Path, cache: Path) -> None:
+    spec = sweep("interrupted", trials=8, slots=2)
+    with Driver(spec, tmp_path) as driver:
+        seen: Events = []
+
+        def interrupt(event: dict[str, Any]) -> None:
+            seen.append(event)
+            if len(of(seen, "reported")) == 5 and event["event"] == "reported":
+                os.kill(os.getpid(), signal.SIGINT)
+
+        driver.subscribe(interrupt)
+        run_on_ray(driver, cache=cache, make_trial=FakeTrial)
+        assert not driver.finished
+    with Driver.resume("interrupted", tmp_path) as driver:
+        run_inline(driver, cache, 1, FakeTrial)
+        assert driver.finished
+        events = Ledger.read(driver.path)
+    check_every_result_belongs_to_its_configuration(events)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 KILLED = """
     import os, signal, sys
     from pathlib import Path
@@ -155,6 +177,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on_as_if_nothing_had_happened(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with Driver.resume("killed", tmp_path) as driver:
         run_on_ray(driver, cache=cache, make_trial=FakeTrial)
+        assert not list(driver.folder.glob(".ray-*"))
         events = Ledger.read(driver.path)
     check_every_result_belongs_to_its_configuration(events)
     assert max(e["fence"] for e in of(events, "started")) == 2
@@ -168,18 +191,10 @@ def _outcomes(events: Events) -> dict[str, tuple[str, int, float | None]]:
     }
 
 
-def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path, cache: Path) -> None:
-    def work(trial: str, lr: float, hidden: int) -> Work:
-        spec = TrialSpec.model_validate(
-            {
-                "data": {"kind": "digits", "train": 160, "test": 40},
-                "encoder": {"kind": "tiny-resnet", "width": 8, "blocks": [1, 1]},
-                "head": {"kind": "mlp", "hidden": hidden, "out": 16},
-                "optim": {"kind": "sgd", "epochs": 2, "batch": 32, "lr": lr},
-            }
-        )
-        return Work(trial, spec, "search", "search", tmp_path / trial, None, 1)
-
+@pytest.fixture(scope="module")
+def gang(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:  # noqa: ARG001
+    """Two ranks, which have run nothing yet."""
+    folder = tmp_path_factory.mktemp("gang")
     post = Post.open("post-gang")
     plan = SlotPlan(
         post="post-gang",
@@ -189,26 +204,55 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(tmp_path: Path,
         cpus=1,
         gpus=0,
         checkpoint_every=1,
-        cache=cache,
-        scratch=tmp_path,
-        working_directory=tmp_path,
-        make_trial=None,
+        cache=folder,
+        scratch=folder,
+        working_directory=folder,
+        make_trial=real_or_stuck,
     )
     gang = Gang(plan, "gang-1")
+    yield gang
+    gang.close()
+    post.close()
+
+
+def work(trial: str, folder: Path, *, lr: float = 0.3, hidden: int = 32, fault: float = 0.0) -> Work:
+    optim = {"kind": "sgd", "epochs": 2, "batch": 32, "lr": lr, "head_weight_decay": fault}
+    spec = TrialSpec.model_validate(
+        {
+            "data": {"kind": "digits", "train": 160, "test": 40},
+            "encoder": {"kind": "tiny-resnet", "width": 8, "blocks": [1, 1]},
+            "head": {"kind": "mlp", "hidden": hidden, "out": 16},
+            "optim": optim,
+        }
+    )
+    return Work(trial, spec, "search", "search", folder / trial, None, 1)
+
+
+def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(gang: Gang, tmp_path: Path) -> None:
     group = gang.hello()
     assert gang_groups() == {group}
     curves: dict[str, list[dict[str, float]]] = {}
-    for trial, lr, hidden in (("first", 0.3, 32), ("other", 0.9, 48), ("again", 0.3, 32)):
-        done = gang.run(trial, Start(work(trial, lr, hidden)))
-        curves[trial] = []
+    for task in (
+        work("first", tmp_path),
+        work("other", tmp_path, lr=0.9, hidden=48),
+        work("again", tmp_path),
+    ):
+        done = gang.run(task.trial, Start(task))
+        curve = curves[task.trial] = []
         while not done:
-            stepped = gang.run(trial, Step())
+            stepped = gang.run(task.trial, Step())
             done = stepped.done
-            curves[trial].append({k: v for k, v in stepped.metrics.items() if k != "views_per_second"})
-    gang.close()
-    post.close()
-    assert not gang.alive
-    assert gang_groups() == set()
+            curve.append({k: v for k, v in stepped.metrics.items() if k != "views_per_second"})
+    assert len(curves["first"]) == 2
     assert curves["first"] == curves["again"]
     assert curves["first"] != curves["other"]
-    assert len(curves["first"]) == 2
+
+
+def test_a_rank_that_breaks_alone_does_not_leave_the_others_stuck(
+    gang: Gang, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.sweep.gang.GRACE", 1.0)
+    gang.run("stuck", Start(work("stuck", tmp_path, fault=1.0)))
+    assert gang.run("stuck", Step()) == Failed("FAILED", "RuntimeError: rank 1 broke")
+    assert not gang.alive
+    assert gang_groups() == set()

@@ -135,6 +135,11 @@ def test_too_large_a_batch_is_refused_by_name() -> None:
         trainer_of(tiny_trial(optim={"kind": "sgd", "epochs": 2, "batch": 128}))
 
 
+def test_training_without_weights_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"set optim.epochs to 0"):
+        trainer_of(tiny_trial(encoder={"kind": "pixels"}, head={"kind": "none"}))
+
+
 def test_divergence_is_raised_not_reported() -> None:
     spec = tiny_trial(optim={"kind": "sgd", "lr": 1e30, "epochs": 3, "batch": 32, "warmup_epochs": 0})
     with pytest.raises(Diverged, match="epoch"):

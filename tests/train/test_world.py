@@ -35,8 +35,8 @@ def _loss_and_gradients(world: World, dtype: torch.dtype, batch_stats: str) -> d
     return {"loss": total, "grads": grads, "stats": stats}
 
 
-def _train(world: World, epochs: int) -> dict[str, Any]:
-    trainer = Trainer(tiny_trial(), tiny_data(), world, CPU)
+def _train(world: World, epochs: int, precision: str = "fp32") -> dict[str, Any]:
+    trainer = Trainer(tiny_trial(compute={"precision": precision}), tiny_data(), world, CPU)
     reports = [report for report, _ in zip(trainer.epochs(), range(epochs), strict=False)]
     return {"losses": [r.loss for r in reports], "model": trainer.model.state_dict()}
 
@@ -50,6 +50,7 @@ def _worker(rank: int, size: int, folder: str) -> None:
         "single": _loss_and_gradients(world, torch.float32, "global"),
         "local": _loss_and_gradients(world, torch.float64, "local"),
         "trained": _train(world, 2),
+        "bf16": _train(world, 2, "bf16"),
     }
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.barrier()
@@ -103,6 +104,12 @@ def test_training_keeps_the_workers_identical_and_close_to_one_worker(
     assert first["losses"] == second["losses"]
     assert all(torch.equal(first["model"][k], second["model"][k]) for k in alone["model"])
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+
+
+def test_two_workers_train_in_bf16_as_one_does(two_workers: list[dict[str, Any]]) -> None:
+    first, second = (found["bf16"] for found in two_workers)
+    assert first["losses"] == second["losses"]
+    assert first["losses"] == pytest.approx(_train(World.single(), 2, "bf16")["losses"], abs=0.05)
 
 
 def test_a_world_of_one_shares_and_sums_nothing() -> None:

@@ -50,7 +50,9 @@ def test_a_trial_reports_every_measure_and_leaves_its_artifacts(cache: Path, tmp
     assert result.metrics.keys() == EPOCH_METRICS | TRAINING | HEAD | TEST
     assert [r.epoch for r in result.curve] == [1, 2]
     assert json.loads((tmp_path / "spec.json").read_text()) == spec.as_dict()
-    assert json.loads((tmp_path / "identity.json").read_text())["spec"] == spec_hash(spec)
+    identity = json.loads((tmp_path / "identity.json").read_text())
+    assert (identity["spec"], identity["workers"], identity["threads"]) == (spec_hash(spec), 1, 1)
+    assert identity["device"] == ("cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name())
     correct = np.load(tmp_path / "correct.npz")
     for name in ("probe.h", "probe.z", "knn.h", "knn.z"):
         assert correct[name].shape == (100,)
