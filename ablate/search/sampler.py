@@ -2,8 +2,9 @@
 
 The study lives in memory and is rebuilt from the ledger. For every ask a new sampler is seeded from (sweep
 seed, number of the ask), so that a suggestion depends on nothing but the study's content: not on how many
-numbers were drawn before, nor on a crash in between. Running trials are in the study as RUNNING, which TPE
-counts as bad ("constant liar") and so spreads parallel trials out.
+numbers were drawn before, nor on a crash in between (but in its last digit on the processor's vector
+instructions, so who goes on from a ledger gives ``ask`` what it recorded). Running trials are in the
+study as RUNNING, which TPE counts as bad ("constant liar") and so spreads parallel trials out.
 
 What the sampler is told of a finished trial:
 

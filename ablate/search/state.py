@@ -1,4 +1,7 @@
-"""What is known of a sweep at one moment: the fold of its external events, and nothing else."""
+"""What is known of a sweep at one moment: the fold of its external events, and nothing else.
+
+Only a state made to go on from a ledger also knows the parameters recorded there (``replay.refold``).
+"""
 
 from __future__ import annotations
 

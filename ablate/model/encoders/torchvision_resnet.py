@@ -12,11 +12,12 @@ from torch import nn
 
 from ablate.model.encoders.registered import register_encoder
 from ablate.spec.model import TorchvisionResNet
-from ablate.torchvision_import import torchvision
 
 
 @register_encoder(TorchvisionResNet)
 def torchvision_resnet(spec: TorchvisionResNet, _size: int) -> nn.Module:
+    from ablate.torchvision_import import torchvision  # seconds of import that other encoders do not need
+
     build = getattr(torchvision.models, spec.kind)
     net = build(weights=None, zero_init_residual=spec.zero_init_residual)
     net.fc = nn.Identity()
