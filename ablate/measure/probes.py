@@ -87,7 +87,8 @@ def _solve(
     truth = one_hot(labels, len(bias)).to(x.dtype)
     optimiser = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=200,
+        max_iter=400,
+        history_size=10,
         tolerance_grad=tolerance,
         tolerance_change=1e-9,
         line_search_fn="strong_wolfe",

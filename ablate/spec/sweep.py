@@ -177,6 +177,8 @@ def conflicts(
                 "confirm.first_seed",
                 f"seeds must be fresh, but {confirm.first_seed}..{last} hold base.seed ({seed})",
             )
+    if "seed" in space:
+        yield "space.seed", "a seed is not searched: it would be chosen for its luck; confirm.seeds repeats"
     if confirm is not None:
         for name in confirm.references:
             if name in RESERVED_ARMS:

@@ -33,7 +33,7 @@ from ablate.sweep.messages import (
 
 log = logging.getLogger(__name__)
 
-BARREN = 3  # deaths of slots without a trial, and no report in between, before the sweep is given up
+BARREN = 3  # slots in a row that die before they ask for work, before the sweep is given up
 
 
 class SweepError(Exception):
@@ -108,7 +108,8 @@ class Desk:
             slot, reason = self._lost.popleft()
             log.warning("%s is started again: %s", slot, reason)
             caller = self._life.pop(slot, None)
-            self._barren = 0 if caller in self._held else self._barren + 1
+            worked = caller in self._held or any(caller == waiting for waiting, _ in self._waiting.values())
+            self._barren = 0 if worked else self._barren + 1
             if caller is not None:
                 self._end_life(caller, reason)
             if self._barren >= BARREN:

@@ -138,8 +138,10 @@ def _served(desk: Desk, post: Post) -> Iterator[None]:
     def guarded() -> None:
         try:
             serve()
-        except RayError as error:
-            desk.error, desk.done = desk.error or SweepError(f"lost the Ray cluster: {error}"), True
+        except Exception as error:  # whatever it is: slots that get no answer would wait for ever
+            lost = isinstance(error, RayError)
+            reason = SweepError(f"lost the Ray cluster: {error}") if lost else error
+            desk.error, desk.done = desk.error or reason, True
 
     thread = threading.Thread(target=guarded, name="desk", daemon=True)
     thread.start()

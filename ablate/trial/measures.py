@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from ablate.objective.sparsity import sparsity_measures
 from ablate.spec.streams import stream_seed
 from ablate.spec.trial import TrialSpec
 from ablate.train import Diverged
+
+T = TypeVar("T")
 
 _CHUNK = 512
 _PAIRS = 1024  # images whose two views alignment and uniformity are taken over
@@ -84,13 +88,8 @@ def fit_probes(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> Probe
     """Extract the training features and fit a linear probe to ``h`` and to ``z``."""
     train, labels = extract(model, data.train.images, spec), data.train.labels
     seed, classes = stream_seed("probe", spec.seed), len(data.class_names)
-    probes: dict[str, LinearProbe] = {}
-    for name, x in train.named():
-        if name == "z" and train.z is train.h:
-            probes["z"] = probes["h"]
-        else:
-            choices = spec.measure.probe_l2
-            probes[name] = fit_probe(x, labels, classes=classes, l2_choices=choices, seed=seed)
+    choices = spec.measure.probe_l2
+    probes = _each(train, lambda x: fit_probe(x, labels, classes=classes, l2_choices=choices, seed=seed))
     return Probed(train, labels, probes, spec.measure.knn)
 
 
@@ -108,18 +107,24 @@ def validation_metrics(
     """Probes on validation, ranks on train, geometry on pairs of views, and sparsity of the head."""
     _, scores = split_metrics(model, probed, data.val, spec)
     metrics = {f"{name}.val": score for name, score in scores.items()}
-    for name, x in probed.train.named():
-        metrics |= _ranks(name, x)
+    for name, ranks in _each(probed.train, _ranks).items():
+        metrics |= {f"rank.{name}.{kind}": value for kind, value in ranks.items()}
     return metrics | _geometry(model, data.val, spec) | sparsity_of(model)
 
 
-def _ranks(name: str, x: Tensor) -> dict[str, float]:
+def _each(features: Features, measure: Callable[[Tensor], T]) -> dict[str, T]:
+    """``measure`` of ``h`` and of ``z``; taken once where they are the same."""
+    of_h = measure(features.h)
+    return {"h": of_h, "z": of_h if features.z is features.h else measure(features.z)}
+
+
+def _ranks(x: Tensor) -> dict[str, float]:
     with warnings.catch_warnings():
         # Few samples a dimension is a property of the data set; `ablate data inspect` states its size.
         warnings.filterwarnings("ignore", message="effective rank of")
         return {
-            f"rank.{name}.effective": effective_rank(x, spectrum="covariance"),
-            f"rank.{name}.rankme": effective_rank(x, spectrum="singular", center=False),
+            "effective": effective_rank(x, spectrum="covariance"),
+            "rankme": effective_rank(x, spectrum="singular", center=False),
         }
 
 
@@ -147,8 +152,6 @@ def sparsity_of(model: ContrastiveModel) -> dict[str, float]:
 
 def spectra(train: Features) -> dict[str, Tensor]:
     """Singular values of the centred training features, raw and with L2-normalised rows."""
-    found = {}
-    for name, x in train.named():
-        found[name] = singular_values(x)
-        found[f"{name}_normalized"] = singular_values(x, normalize_rows=True)
-    return found
+    raw = _each(train, singular_values)
+    normalized = _each(train, lambda x: singular_values(x, normalize_rows=True))
+    return raw | {f"{name}_normalized": values for name, values in normalized.items()}

@@ -83,6 +83,7 @@ def test_five_mistakes_are_reported_together_each_at_its_place(tmp_path: Path) -
         ("confirm:\n", "resources: {workers: 3}\nconfirm:\n", "17:22", "must divide by the 3 workers"),
         ("base:\n", "base:\n  seed: 1003\n", "18:1", "seeds must be fresh"),
         ("plain:", "pixels:", "19:5", "are taken"),
+        ("space:\n", "space:\n  seed: {int: [0, 9]}\n", "8:3", "a seed is not searched"),
         ("plain: {head:", "plain: {hed:", "19:13", "did you mean 'head'?"),
         (
             "    plain: {head: {kind: mlp,",

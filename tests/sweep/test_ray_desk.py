@@ -173,6 +173,17 @@ def test_slots_that_die_before_they_work_end_the_sweep(hall: Hall) -> None:
     assert hall.desk.done
 
 
+def test_a_node_that_takes_its_idle_slots_along_does_not_end_the_sweep(hall: Hall) -> None:
+    busy, _ = hall.work(A), hall.work(B)
+    idle = [Caller(f"slot-{i}", "first") for i in range(2, 6)]
+    assert [hall.ask(caller, WantWork()) for caller in idle] == [None] * 4
+    for caller in idle:
+        hall.desk.lost(caller.slot, "its node was taken back")
+    hall.tick()
+    assert hall.desk.error is None
+    assert hall.ask(A, report(busy, 1)) is Verdict.GO
+
+
 def test_the_dead_are_not_given_the_work_they_waited_for(hall: Hall) -> None:
     first, second = hall.work(A), hall.work(B)
     hall.ask(A, Ended(first.trial, "FAILED", "", {}))
