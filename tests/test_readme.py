@@ -1,0 +1,54 @@
+"""What the README shows is true: its search space loads, its names, commands, files and targets exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import ablate
+from ablate.cli.app import app
+from ablate.spec import load_sweep
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_the_search_space_loads(tmp_path: Path) -> None:
+    [space] = blocks("yaml")
+    path = tmp_path / "space.yaml"
+    path.write_text(space)
+    sweep = load_sweep(path)
+    assert sweep.name == "my-question"
+    assert sweep.confirm is not None
+
+
+def test_every_name_of_the_python_example_exists() -> None:
+    [example] = blocks("python")
+    names = set(re.findall(r"ablate((?:\.\w+)+)", example))
+    assert names >= {".load_sweep", ".run_sweep", ".run_trial", ".objective.info_nce"}
+    for name in names:
+        found: object = ablate
+        for part in name.split(".")[1:]:
+            found = getattr(found, part)
+
+
+def test_every_command_and_target_exists() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    used = set(re.findall(r"ablate (sweep|resume|ui|schema|train|data)\b", TEXT))
+    assert used <= set(commands)
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake (sweep|test|evidence)\b", TEXT)) <= targets
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]+)\)", TEXT))))
+def test_every_link_leads_somewhere(link: str) -> None:
+    assert (ROOT / link).is_file()
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in TEXT
