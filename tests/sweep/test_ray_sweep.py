@@ -25,6 +25,7 @@ from ablate.sweep.inline import run_inline
 from ablate.sweep.messages import Failed, SlotPlan, Start, Step, Work
 from ablate.sweep.post import Post
 from ablate.sweep.ray_backend import run_on_ray
+from ablate.trial import run_trial
 from tests.sweep.fakes import FakeTrial, arm, real_or_stuck, sweep, value
 
 Events = list[dict[str, Any]]
@@ -246,6 +247,10 @@ def test_a_trial_in_a_used_gang_gives_the_numbers_of_a_fresh_one(gang: Gang, tmp
     assert len(curves["first"]) == 2
     assert curves["first"] == curves["again"]
     assert curves["first"] != curves["other"]
+    # Two Ray Train workers do what one would do. Rounding grows with the steps, so: the first epoch here,
+    # and a single step, exactly, in tests/train/test_world.py.
+    alone = run_trial(work("alone", tmp_path).spec, cache=tmp_path).curve[0]
+    assert curves["first"][0]["loss"] == pytest.approx(alone.metrics["loss"], rel=1e-4)
 
 
 def test_a_rank_that_breaks_alone_does_not_leave_the_others_stuck(
