@@ -18,7 +18,9 @@ class _Entry(Spec):
         None, description="drawn only if every named key has the value, or one of the values, given"
     )
     role: Role | None = Field(
-        None, description="scientific: what the question is about; nuisance: to be tuned"
+        None,
+        description="scientific: what the question is about; nuisance: to be tuned. Recorded only: "
+        "a sweep without arms treats all alike",
     )
 
 
