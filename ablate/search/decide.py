@@ -19,8 +19,8 @@ from ablate.search import asha, confirm
 from ablate.search.state import InvalidEvent, SearchState, TrialState
 from ablate.spec.draw import apply, lookup, why_not
 from ablate.spec.identity import spec_hash
+from ablate.spec.scheduler import ASHA
 from ablate.spec.space import Scalar
-from ablate.spec.sweep import ASHA
 from ablate.spec.trial import TrialSpec
 
 MAX_ABANDONED = 3  # times a trial is handed out again after its slot died; the next death makes it FAILED

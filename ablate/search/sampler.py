@@ -28,9 +28,10 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from ablate.spec.draw import draw
+from ablate.spec.sampler import SamplerSpec
+from ablate.spec.search import SearchSpec
 from ablate.spec.space import Choice, Distribution, IntRange, Scalar
 from ablate.spec.streams import stream_seed
-from ablate.spec.sweep import SamplerSpec, SearchSpec
 from ablate.spec.trial import TrialSpec
 
 

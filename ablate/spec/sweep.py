@@ -3,89 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from ablate.spec.base import Spec, wrong
 from ablate.spec.paths import keys
+from ablate.spec.scheduler import ASHA, SchedulerSpec
+from ablate.spec.search import SearchSpec
 from ablate.spec.space import Distribution
 from ablate.spec.trial import MeasureSpec, OptimSpec, TrialSpec
 
-# What a trial reports as it trains. Metrics of the test split are read once, at the end, never searched on.
-METRICS = (
-    "loss", "views_per_second", "probe.h.val", "probe.z.val", "knn.h.val", "knn.z.val", "rank.h.effective",
-    "rank.h.rankme", "rank.z.effective", "rank.z.rankme", "alignment", "uniformity", "spread.z", "head.zeros",
-    "head.active_inputs", "head.hoyer",
-)  # fmt: skip
-TEST_METRICS = ("probe.h.test", "probe.z.test", "knn.h.test", "knn.z.test")
 RESERVED_ARMS = ("best", "pixels", "untrained")
-
-
-class TPE(Spec):
-    """Optuna's tree-structured Parzen estimator."""
-
-    kind: Literal["tpe"] = "tpe"
-    startup: int = Field(8, ge=1, description="random trials first")
-    multivariate: bool = True
-    group: bool = Field(True, description="model conditional branches separately (experimental in Optuna)")
-
-
-class RandomSampler(Spec):
-    kind: Literal["random"] = "random"
-
-
-SamplerSpec = Annotated[TPE | RandomSampler, Field(discriminator="kind")]
-
-
-class ASHA(Spec):
-    """Li et al., arXiv 1810.05934, the stopping variant: at each rung the worse trials so far are stopped."""
-
-    kind: Literal["asha"] = "asha"
-    rungs: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = Field(
-        description="epochs at which a trial must be among the best 1/reduction seen there so far"
-    )
-    reduction: int = Field(2, ge=2, le=16)
-
-    @model_validator(mode="after")
-    def _increasing(self) -> ASHA:
-        if any(r < 1 for r in self.rungs) or sorted(set(self.rungs)) != list(self.rungs):
-            raise wrong("rungs", f"must increase from at least 1, found {list(self.rungs)}")
-        return self
-
-
-class NoScheduler(Spec):
-    kind: Literal["none"] = "none"
-
-
-SchedulerSpec = Annotated[ASHA | NoScheduler, Field(discriminator="kind")]
-
-
-class Objective(Spec):
-    """What a search makes large or small."""
-
-    metric: str = Field("probe.h.val", json_schema_extra={"enum": [*METRICS]})
-    mode: Literal["max", "min"] = "max"
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, metric: str) -> str:
-        if metric in TEST_METRICS:
-            raise wrong("", f"{metric!r} is read once, at the end; search on a validation metric")
-        if metric not in METRICS:
-            near = get_close_matches(metric, METRICS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise wrong("", f"unknown metric {metric!r}{hint} (allowed: {', '.join(METRICS)})")
-        return metric
-
-
-class SearchSpec(Spec):
-    trials: int = Field(ge=1, le=100_000)
-    sampler: SamplerSpec = TPE()
-    scheduler: SchedulerSpec = NoScheduler()
-    objective: Objective = Objective()
-    seed: int = Field(0, ge=0, lt=2**31)
 
 
 class ConfirmSpec(Spec):
@@ -111,6 +40,13 @@ class Resources(Spec):
     cpus: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each worker")
     gpus: float = Field(0.0, ge=0, le=16, description="GPUs of each worker; a fraction packs trials")
     checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints: what a crash can cost")
+    keep: Annotated[tuple[Literal["best", "last"], ...], Field(strict=False)] = Field(
+        ("last",), description="checkpoints that stay once a trial has finished"
+    )
+    stall_minutes: float = Field(
+        30.0, gt=0, description="a trial without a step of training for so long is given up and started again"
+    )
+    trial_hours: float | None = Field(None, gt=0, description="longest time a trial may run; then it FAILED")
 
     @model_validator(mode="after")
     def _whole_gpus_for_gangs(self) -> Resources:
