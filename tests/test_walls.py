@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "report": {"spec", "ledger"},
     "cluster": {"spec"},
 }
-ONLY_IN = {"ray": {"sweep", "cluster"}, "mlflow": {"tracking"}, "ffcv": {"data"}}
+ONLY_IN = {"ray": {"sweep", "cluster", "bench"}, "mlflow": {"tracking"}, "ffcv": {"data"}}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

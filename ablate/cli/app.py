@@ -1,18 +1,21 @@
 """The command line.
 
-Exit status 2: a file, an option or the data is wrong, one line for each mistake. 1: it did not succeed.
+Exit status 2: a file, an option or the data is wrong, one line for each mistake. 1: it did not succeed. 130:
+a sweep was abandoned by a second Ctrl-C.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ablate.cli.bench import bench_app
+from ablate.cli.errors import refuse, sweep_folder, user_errors
+from ablate.cli.operate import Name, Runs
+from ablate.cli.operate import app as operate_app
 
 if TYPE_CHECKING:
     from ablate.spec import SweepSpec
@@ -25,23 +28,14 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets: list, build, inspect.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-
-# Errors whose message is all there is to say, and the exit status for each.
-_STATUS = {
-    ("ablate.spec.errors", "SpecError"): 2,
-    ("ablate.data.error", "DataError"): 2,
-    ("ablate.ledger.record", "LedgerError"): 1,
-    ("ablate.search.replay", "ReplayMismatch"): 1,
-    ("ablate.sweep.driver", "DriverError"): 1,
-    ("ablate.sweep.desk", "SweepError"): 1,
-    ("ablate.tracking.store", "TrackingError"): 1,
-}
+app.add_typer(bench_app, name="bench")
+app.add_typer(operate_app)
 
 
 class Backend(StrEnum):
     ray = "ray"
     inline = "inline"
+    simulated = "simulated"
 
 
 class Kind(StrEnum):
@@ -49,7 +43,6 @@ class Kind(StrEnum):
     trial = "trial"
 
 
-Runs = Annotated[Path, typer.Option(help="Folder that holds one folder for each sweep.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,7 +50,18 @@ Overrides = Annotated[
     ),
 ]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use; none: this machine.")]
-BackendOption = Annotated[Backend, typer.Option(help="ray, or inline: one trial at a time in this process.")]
+BackendOption = Annotated[
+    Backend,
+    typer.Option(
+        help="ray; inline: one trial at a time in this process; or simulated: nothing is trained (--curves)."
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Keep the sweep in s3://bucket/prefix, gs://, az:// or file:///folder too."
+    ),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Built data sets; default $ABLATE_CACHE or ~/.cache/ablate.")
 ]
@@ -74,6 +78,14 @@ def sweep(
     address: Address = None,
     backend: BackendOption = Backend.ray,
     cache: Cache = None,
+    storage: Storage = None,
+    curves: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For --backend simulated: an earlier sweep that recorded its trials. Repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved sweep and stop.")] = False,
 ) -> None:
     """Run a search space."""
@@ -86,27 +98,44 @@ def sweep(
     if dry_run:
         typer.echo(dump_yaml(spec.as_dict()), nl=False)
         return
-    _run(spec, runs, backend, address, cache, resume=False)
+    if curves or backend is Backend.simulated:
+        _simulate(spec, runs, backend, curves or [], address, storage)
+        return
+    _run(spec, runs, backend, address, cache, storage, resume=False)
 
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(help="The sweep's name: its folder in --runs.", show_default=False)],
+    name: Name,
     runs: Runs = Path("runs"),
+    file: Annotated[
+        Path | None, typer.Option(help="The sweep's YAML file, if it was edited; else it goes on as it was.")
+    ] = None,
+    overrides: Overrides = None,
     address: Address = None,
     backend: BackendOption = Backend.ray,
     cache: Cache = None,
+    storage: Storage = None,
 ) -> None:
-    """Go on with a sweep that was stopped or killed; finished trials are kept."""
+    """Go on with a sweep that was stopped or killed; finished trials are kept.
+
+    With --file or --set its budget, resources and tracking may change; an ended one with a raised budget too.
+    With --storage it may have been begun on another machine.
+    """
     from ablate.spec import load_sweep
 
-    folder = runs / name
-    if not (folder / "sweep.json").is_file():
-        known = sorted(f.parent.name for f in runs.glob("*/sweep.json"))
-        refuse(f"{folder}: no such sweep (found in {runs}: {', '.join(known) or 'none'})")
+    if backend is Backend.simulated:
+        refuse("a simulated sweep is not resumed: delete its folder and simulate it again")
+    if storage is not None:
+        from ablate.sweep.storage import begin_here
+
+        with user_errors():
+            begin_here(runs / name, storage)
+    recorded = sweep_folder(name, runs) / "sweep.json"
     with user_errors():
-        spec = load_sweep(folder / "sweep.json")
-    _run(spec, runs, backend, address, cache, resume=True)
+        spec = load_sweep(recorded)
+        changes = load_sweep(file or recorded, overrides or []) if file or overrides else None
+    _run(spec, runs, backend, address, cache, storage, resume=True, changes=changes)
 
 
 @app.command()
@@ -196,36 +225,50 @@ def main() -> None:
     app()
 
 
-def refuse(message: str, status: int = 2) -> NoReturn:
-    """End with one line that says what is wrong and what to do."""
-    typer.echo(message, err=True)
-    raise typer.Exit(status)
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn errors meant for the user into their message on stderr, without a traceback."""
-    try:
-        yield
-    except Exception as error:
-        status = _status_of(error)
-        if status is None:
-            raise
-        refuse(str(error), status)
-
-
-def _status_of(error: Exception) -> int | None:
-    """Asks only modules that are loaded, so that nothing heavy is imported to name an error."""
-    for (module, name), status in _STATUS.items():
-        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
-            return status
-    return None
-
-
 def _run(
-    spec: SweepSpec, runs: Path, backend: Backend, address: str | None, cache: Path | None, *, resume: bool
+    spec: SweepSpec,
+    runs: Path,
+    backend: Backend,
+    address: str | None,
+    cache: Path | None,
+    storage: str | None,
+    *,
+    resume: bool,
+    changes: SweepSpec | None = None,
 ) -> None:
     from ablate.sweep.run import run_sweep
 
+    try:
+        with user_errors():
+            run_sweep(
+                spec,
+                runs=runs,
+                backend=backend.value,
+                address=address,
+                cache=cache,
+                resume=resume,
+                changes=changes,
+                storage=storage,
+            )
+    except KeyboardInterrupt:
+        refuse(f"abandoned; to go on: ablate resume {spec.name} --runs {runs}", 130)
+
+
+def _simulate(
+    spec: SweepSpec,
+    runs: Path,
+    backend: Backend,
+    curves: list[Path],
+    address: str | None,
+    storage: str | None,
+) -> None:
+    if backend is not Backend.simulated or not curves:
+        refuse(
+            "--backend simulated and --curves FOLDER belong together: the one plays what the other recorded"
+        )
+    if address is not None or storage is not None:
+        refuse("--backend simulated runs in this process and on local files: without --address and --storage")
+    from ablate.sweep.run import simulate_sweep
+
     with user_errors():
-        run_sweep(spec, runs=runs, backend=backend.value, address=address, cache=cache, resume=resume)
+        simulate_sweep(spec, curves, runs=runs)

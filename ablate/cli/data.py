@@ -23,19 +23,30 @@ def show_list(cache: Path | None) -> None:
     for model in section(TrialSpec, "data"):
         sources.add_row(", ".join(kinds(model)), " ".join((model.__doc__ or "").replace("``", "").split()))
     console.print(sources)
-    folder = cache or default_cache()
-    built = Table("digest", "data.kind", "train", "test", "classes", "pixels", title=f"Built in {folder}")
-    for meta in (json.loads(f.read_text()) for f in sorted(folder.glob("*/meta.json"))):
-        side = " x ".join(map(str, meta["side"]))
-        built.add_row(
-            meta["digest"],
-            meta["source"]["kind"],
-            str(meta["train"]),
-            str(meta["test"]),
-            str(len(meta["class_names"])),
-            side,
-        )
-    console.print(built if built.row_count else f"Nothing is built in {folder} yet.", soft_wrap=True)
+    where = cache or default_cache()
+    built = Table("digest", "data.kind", "train", "test", "classes", "pixels", title=f"Built in {where}")
+    damaged = []
+    for folder in sorted(f.parent for f in where.glob("*/meta.json")):
+        try:
+            built.add_row(*_built_row(folder))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            damaged.append(f"{folder}: damaged ({error!r}); delete this folder to have it built anew")
+    console.print(built if built.row_count else f"Nothing is built in {where} yet.", soft_wrap=True)
+    for line in damaged:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _built_row(folder: Path) -> list[str]:
+    meta = json.loads((folder / "meta.json").read_text())
+    height, width = meta["side"]
+    return [
+        str(meta["digest"]),
+        str(meta["source"]["kind"]),
+        str(meta["train"]),
+        str(meta["test"]),
+        str(len(meta["class_names"])),
+        f"{height} x {width}",
+    ]
 
 
 def build_for(file: Path, overrides: Sequence[str], cache: Path | None) -> None:

@@ -13,7 +13,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,8 @@ def _open(folder: Path) -> Beton:
         for split, size in meta["bytes"].items():
             if (found := (folder / f"{split}.beton").stat().st_size) != size:
                 raise DataError(f"{folder}: {split}.beton has {found} bytes, not {size}. Delete that folder.")
+        with suppress(OSError):  # a cache that may only be read
+            os.utime(folder / "meta.json")  # when it was last opened, for who clears the cache
         return Beton(
             folder,
             meta["digest"],

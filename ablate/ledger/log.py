@@ -1,4 +1,6 @@
-"""The ledger file: JSON lines, appended in batches with one fsync each, read while another process writes.
+"""What a driver needs of a ledger (``Log``), and the one on a file (``Ledger``).
+
+The file: JSON lines, appended in batches with one fsync each, read while another process writes.
 
 A record counts once its newline is there. What follows the last newline was being written when the writer
 died (or is being written now): readers ignore it, the next writer cuts it off. Anything else that is not the
@@ -7,18 +9,40 @@ next record in sequence is damage, and an error: nothing is skipped.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ablate.ledger import lock
 from ablate.ledger.events import Event
-from ablate.ledger.record import FORMAT, RESERVED, LedgerError, decode, encode
+from ablate.ledger.record import FORMAT, LedgerError, decode, encode, stamped
 
 _log = logging.getLogger(__name__)
+
+
+class Log(Protocol):
+    """The record of one sweep, held by its only writer until closed. Need not be thread-safe."""
+
+    def extend(self, events: Iterable[Event]) -> list[Event]:
+        """Record several events at once, all or none, durably; returns them with sequence and time.
+
+        Raises LedgerError if they cannot be recorded; nothing may be acted upon then.
+        """
+
+    def append(self, event: Event) -> int:
+        """Record one event; returns its sequence number."""
+
+    def events(self) -> list[Event]:
+        """Everything recorded so far, in order."""
+
+    def close(self) -> None:
+        """Let another writer in."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +56,35 @@ class Position:
 class Ledger:
     """The writer of one ledger; holds the lock until closed. Not thread-safe: its driver is."""
 
-    def __init__(self, path: Path, descriptor: int, lock_descriptor: int, end: Position) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, lock_descriptor: int, end: Position, clock: Callable[[], float]
+    ) -> None:
         self.path = path
-        self._file, self._lock, self._end = descriptor, lock_descriptor, end
+        self.end = end
+        self._file, self._lock, self._clock = descriptor, lock_descriptor, clock
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
+    def open(cls, path: Path, clock: Callable[[], float] = time.time) -> Ledger:
         """Open for appending, creating the file and its folder if missing; a torn last record is cut off.
+
+        ``clock`` gives the records' time, in Unix seconds.
 
         Raises LedgerBusy if another driver holds it, LedgerError if it is damaged or of another format.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire(path.with_name(f"{path.name}.lock"))
         try:
-            _, end = cls.tail(path) if path.exists() else ([], Position())
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            _cut(descriptor, end, path)
-            _sync_folder(path.parent)
-        except BaseException:
-            lock.release(held)
-            raise
-        return cls(path, descriptor, held, end)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held = lock.acquire(path.with_name(f"{path.name}.lock"))
+            try:
+                _, end = cls.tail(path) if path.exists() else ([], Position())
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                _cut(descriptor, end, path)
+                _sync_folder(path.parent)
+            except BaseException:
+                lock.release(held)
+                raise
+        except OSError as error:
+            raise LedgerError(f"{path}: cannot be opened for writing: {error.strerror}") from error
+        return cls(path, descriptor, held, end, clock)
 
     def append(self, event: Event) -> int:
         """Record one event durably; returns its sequence number."""
@@ -64,24 +96,23 @@ class Ledger:
 
         Raises LedgerError if they cannot be written (say, the disk is full); the file is then as it was.
         """
-        now = time.time()
-        records = [self._stamp(event, i, now) for i, event in enumerate(events)]
-        data = b"".join(map(encode, records))
-        try:
-            _write(self._file, data)
-            os.fsync(self._file)
-        except OSError as error:
-            os.ftruncate(self._file, self._end.offset)
-            raise LedgerError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self._end = Position(self._end.offset + len(data), self._end.sequence + len(records))
+        records = stamped(events, self.end.sequence, self._clock())
+        self.write(b"".join(map(encode, records)), len(records))
         return records
 
-    def _stamp(self, event: Event, place: int, now: float) -> Event:
-        if taken := [key for key in RESERVED if key in event]:
-            raise LedgerError(f"an event may not carry {taken[0]!r}: the ledger writes it")
-        sequence = self._end.sequence + place
-        first = {"version": FORMAT} if sequence == 0 else {}
-        return {"sequence": sequence, "time": now, **first, **event}
+    def write(self, lines: bytes, count: int) -> None:
+        """Append ``count`` records that were encoded elsewhere, durably. Raises as ``extend`` does."""
+        try:
+            _write(self._file, lines)
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, self.end.offset)
+            raise LedgerError(_cannot_write(self.path, len(lines), error)) from error
+        self.end = Position(self.end.offset + len(lines), self.end.sequence + count)
+
+    def events(self) -> list[Event]:
+        """Everything recorded so far, in order."""
+        return Ledger.read(self.path)
 
     def close(self) -> None:
         """Close the file and give the lock back."""
@@ -101,11 +132,12 @@ class Ledger:
             file.seek(start.offset)
             whole, newline, _torn = file.read().rpartition(b"\n")
         lines = whole.split(b"\n") if newline else []
-        events = [_parse(line, path, start.sequence + i) for i, line in enumerate(lines)]
+        events = [parse(line, str(path), start.sequence + i) for i, line in enumerate(lines)]
         return events, Position(start.offset + len(whole) + len(newline), start.sequence + len(events))
 
 
-def _parse(line: bytes, path: Path, sequence: int) -> Event:
+def parse(line: bytes, path: str, sequence: int) -> Event:
+    """Record ``sequence``, which stands in ``line`` of ``path``. Raises LedgerError if it does not."""
     where = f"{path}, line {sequence + 1}"
     try:
         event = decode(line)
@@ -117,6 +149,17 @@ def _parse(line: bytes, path: Path, sequence: int) -> Event:
         found = event.get("version")
         raise LedgerError(f"{where}: format version {found}; this version of ablate reads {FORMAT}")
     return event
+
+
+def _cannot_write(path: Path, size: int, error: OSError) -> str:
+    free = shutil.disk_usage(path.parent).free
+    advice = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = (
+            f" ({size:,} bytes are needed, {free:,} are free). Nothing recorded is lost: free some space, "
+            "then `ablate resume` the sweep"
+        )
+    return f"{path}: cannot be written: {error.strerror}{advice}"
 
 
 def _cut(descriptor: int, end: Position, path: Path) -> None:

@@ -10,17 +10,33 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from ablate.ledger.events import DECISIONS, EXTERNAL, Event
 
-FORMAT = 1
+FORMAT = 2
 RESERVED = ("sequence", "time", "version")
 _CRC_LENGTH = len(',"crc":"00000000"}')
 
 
 class LedgerError(Exception):
     """The ledger cannot be read or written; the message names the file, the line and what was found."""
+
+
+def stamped(events: Iterable[Event], sequence: int, time: float) -> list[Event]:
+    """The events as the records from ``sequence`` on, written at ``time`` (Unix seconds).
+
+    Raises LedgerError if one carries a key that the ledger itself writes.
+    """
+    return [_stamp(event, sequence + i, time) for i, event in enumerate(events)]
+
+
+def _stamp(event: Event, sequence: int, time: float) -> Event:
+    if taken := [key for key in RESERVED if key in event]:
+        raise LedgerError(f"an event may not carry {taken[0]!r}: the ledger writes it")
+    first = {"version": FORMAT} if sequence == 0 else {}
+    return {"sequence": sequence, "time": time, **first, **event}
 
 
 def encode(event: Event) -> bytes:

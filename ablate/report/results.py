@@ -38,6 +38,9 @@ _IDENTITY = {
     "state": pa.string(),
     "reason": pa.string(),
     "epochs": pa.int64(),
+    "duplicate_of": pa.string(),
+    "parent": pa.string(),
+    "inherited_epochs": pa.int64(),
 }
 
 
@@ -76,6 +79,9 @@ def _identity(r: TrialRecord) -> dict[str, Any]:
         "state": r.state,
         "reason": r.reason,
         "epochs": r.epochs,
+        "duplicate_of": r.duplicate_of,
+        "parent": r.parent,
+        "inherited_epochs": r.inherited,
     }
 
 

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablate.ledger import Event
+from ablate.spec.changes import changed
 
 
 @dataclass
 class TrialRecord:
     """One trial, as far as the ledger tells. Times are Unix seconds.
 
-    ``state`` is COMPLETE, PRUNED, COLLAPSED or FAILED, and before that RUNNING or WAITING. ``spec`` is empty
-    and ``spec_hash`` None where the drawn parameters make no valid trial.
+    ``state`` is COMPLETE, PRUNED, COLLAPSED or FAILED, and before that RUNNING, WAITING for a slot, or PAUSED
+    until its generation is complete. ``spec`` is empty and ``spec_hash`` None where the drawn parameters make
+    no valid trial. One that is the ``duplicate_of`` another was not run and has its result; one with a
+    ``parent`` went on from the weights of that one, which had been trained for ``inherited`` epochs.
     """
 
     trial: str
@@ -29,6 +32,9 @@ class TrialRecord:
     spec: dict[str, Any]
     spec_hash: str | None
     asked: float
+    duplicate_of: str | None = None
+    parent: str | None = None
+    inherited: int = 0
     state: str = "WAITING"
     reason: str = ""
     epochs: int = 0
@@ -40,6 +46,11 @@ class TrialRecord:
     @property
     def finished(self) -> bool:
         return self.ended is not None
+
+    @property
+    def own_epochs(self) -> int:
+        """Epochs that were trained for this trial alone."""
+        return 0 if self.duplicate_of else self.epochs - self.inherited
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -65,10 +76,13 @@ def fold_event(records: dict[str, TrialRecord], event: Event) -> None:
         case "started":
             record = records[event["trial"]]
             record.state, record.started = "RUNNING", record.started or event["time"]
+            record.duplicate_of = None  # that one failed, so this one is run after all
         case "reported":
             record, epoch = records[event["trial"]], event["epoch"]
             record.curve[epoch], record.epochs = event["metrics"], epoch
-        case "abandoned":
+        case "paused":
+            records[event["trial"]].state = "PAUSED"
+        case "abandoned" | "retried":
             _rewind(records[event["trial"]], event["epoch"])
         case "resumed":
             for trial, epoch in event["epochs"].items():
@@ -80,6 +94,7 @@ def fold_event(records: dict[str, TrialRecord], event: Event) -> None:
 
 
 def _asked(event: Event) -> TrialRecord:
+    inherited = event["checkpoint"]["epoch"] if event["checkpoint"] else 0
     return TrialRecord(
         trial=event["trial"],
         stage=event["stage"],
@@ -89,13 +104,19 @@ def _asked(event: Event) -> TrialRecord:
         spec=event["spec"] or {},
         spec_hash=event["spec_hash"],
         asked=event["time"],
+        duplicate_of=event["duplicate_of"],
+        parent=event["parent"],
+        inherited=inherited,
+        epochs=inherited,
     )
 
 
 def _rewind(record: TrialRecord, epoch: int) -> None:
-    record.state = "WAITING"
     record.curve = {e: row for e, row in record.curve.items() if 0 < e <= epoch}
-    record.epochs = max(record.curve, default=0)
+    if record.state != "PAUSED" or epoch < record.epochs:
+        record.state = "WAITING"
+    record.epochs = epoch
+    record.ended, record.reason, record.final = None, "", {}
 
 
 def natural_key(trial: str) -> tuple[str, int]:
@@ -106,7 +127,12 @@ def natural_key(trial: str) -> tuple[str, int]:
 
 
 def opening(events: list[Event]) -> Event:
-    """The event that opened the sweep, with its resolved ``sweep``. Raises ValueError if there is none."""
+    """The event that opened the sweep, with its resolved ``sweep`` as changed since. Raises ValueError if
+    there is none."""
     if events and events[0]["event"] == "opened":
-        return events[0]
+        sweep = events[0]["sweep"]
+        for event in events:
+            if event["event"] == "resumed":
+                sweep = changed(sweep, event["changes"])
+        return {**events[0], "sweep": sweep}
     raise ValueError("the ledger does not begin with an `opened` event: it is not the record of a sweep")

@@ -5,26 +5,31 @@ events ready to be recorded. It is deterministic and touches nothing outside ``s
 random number that is not derived from the sweep's seed and the number of the ask. So the external events of a
 ledger determine every decision in it, and ``replay`` checks that they do.
 
-The course of a sweep: search trials are asked and started as slots want work; when all have ended the best
-COMPLETE one is chosen and the paired ladder of confirmation is run, which nothing stops early; then the sweep
-has ended. A stopped trial is finished at once, whenever its slot may notice.
+The course of a sweep: search trials are asked and started as slots want work, until there are as many as
+planned or the search is closed for another reason; when all have ended the best COMPLETE one is chosen and
+the paired ladder of confirmation is run, which nothing stops early; then the sweep has ended. A stopped trial
+is finished at once, whenever its slot may notice.
+
+A configuration that the search comes upon again is not paid for twice: the second trial takes the result of
+the first, at once or when there is one. If the first FAILED the second is run, for an accident says nothing.
 """
 
 from __future__ import annotations
 
-import math
-
 from ablate.ledger import Event
-from ablate.search import asha, confirm
+from ablate.search import hyperband, pbt
+from ablate.search.asking import confirm_trial, enter, search_trial
+from ablate.search.ending import after, close, close_if_spent, finish, free, generation, share
 from ablate.search.state import InvalidEvent, SearchState, TrialState
-from ablate.spec.draw import apply, lookup, why_not
-from ablate.spec.identity import spec_hash
-from ablate.spec.scheduler import ASHA
-from ablate.spec.space import Scalar
-from ablate.spec.trial import TrialSpec
+from ablate.search.stopping import judge
+from ablate.spec.changes import with_changes
+from ablate.spec.draw import apply, why_not
+from ablate.spec.front import missing
+from ablate.spec.scheduler import PBT, HyperBand
 
 MAX_ABANDONED = 3  # times a trial is handed out again after its slot died; the next death makes it FAILED
 _FROM_A_SLOT = ("COMPLETE", "COLLAPSED", "FAILED")
+_BUDGETS = ("epochs", "hours", "gpu_hours")
 
 
 def decide(state: SearchState, event: Event) -> list[Event]:
@@ -42,8 +47,17 @@ def decide(state: SearchState, event: Event) -> list[Event]:
             return _abandoned(state, event)
         case "resumed":
             return _resumed(state, event)
+        case "halted":
+            return _halted(state, event)
+        case "cancelled":
+            return _cancelled(state, event)
+        case "retried":
+            return _retried(state, event)
         case other:
             raise InvalidEvent(f"{other} is not an external event of a running sweep")
+
+
+# --- handing out ---------------------------------------------------------------------------------------
 
 
 def _wanted(state: SearchState, event: Event) -> list[Event]:
@@ -64,103 +78,129 @@ def _wanted(state: SearchState, event: Event) -> list[Event]:
 
 
 def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None:
-    if state.waiting:
-        return state.trials[state.waiting.popleft()]
-    if state.asked < state.sweep.search.trials:
-        trial = _ask_search(state)
-    elif state.ladder:
-        trial = _ask_confirm(state)
-    else:
+    while True:
+        if state.waiting:
+            return state.trials[state.waiting.popleft()]
+        if state.searching:
+            if _awaited(state) and _awaited(state) >= len(state.slots):
+                return None  # what runs will tell more than what would be asked now
+            trial = _ask_search(state, decisions)
+            if trial is not None:
+                return trial
+        elif state.ladder:
+            trial = confirm_trial(state)
+            decisions.append(enter(state, trial))
+            return trial
+        else:
+            return None
+
+
+def _awaited(state: SearchState) -> int:
+    """Trials that wait for the result of another."""
+    return sum(map(len, state.followers.values()))
+
+
+def _ask_search(state: SearchState, decisions: list[Event]) -> TrialState | None:
+    """The next trial of the search; None if it is not to be run, or if there is none."""
+    decisions += close_if_spent(state)
+    if state.closed is not None:
         return None
-    state.trials[trial.id] = trial
-    state.unfinished_count += 1
-    decisions.append(_asked(trial))
-    return trial
+    params = state.study.ask(state.asked, state.recorded.pop(state.asked, None))
+    if params is None:
+        decisions += close(state, "exhausted", "every configuration of the space has been asked for")
+        return None
+    trial = search_trial(state, params)
+    original = _original(state, trial)
+    trial.duplicate_of = None if original is None else original.id
+    decisions.append(enter(state, trial))
+    if original is None:
+        if trial.spec_hash is not None:
+            state.originals[trial.spec_hash] = trial.id
+        if isinstance(scheduler := state.sweep.search.scheduler, HyperBand):
+            trial.bracket = hyperband.deal(scheduler, trial.last_epoch, state.dealt)
+        return trial
+    if original.state is None:
+        state.followers.setdefault(original.id, []).append(trial.id)
+    else:
+        decisions += share(state, original, trial)
+    return None
 
 
-def _ask_search(state: SearchState) -> TrialState:
-    number, base = state.asked, state.sweep.base
-    state.asked += 1
-    params = state.study.ask(number, state.recorded.pop(number, None))
-    spec: TrialSpec | None
+def _original(state: SearchState, trial: TrialState) -> TrialState | None:
+    """The trial whose result ``trial`` takes. Members of a population are all run: they will part."""
+    known = state.originals.get(trial.spec_hash or "")
+    if known is None or isinstance(state.sweep.search.scheduler, PBT):
+        return None
+    original = state.trials[known]
+    return None if original.state == "FAILED" else original
+
+
+def _finish_impossible(state: SearchState, trial: TrialState) -> list[Event]:
     try:
-        spec = apply(base, params)
-    except ValueError:
-        spec = None
-    seed = base.seed if spec is None else spec.seed
-    return TrialState(f"t{number:04d}", number, "search", "search", seed, params, spec)
+        apply(state.sweep.base, trial.params)
+    except ValueError as error:
+        return finish(state, trial, "FAILED", f"impossible configuration: {why_not(error)}")
+    raise InvalidEvent(f"{trial.id} has no spec although its parameters make one")
 
 
-def _ask_confirm(state: SearchState) -> TrialState:
-    number = len(state.trials) - state.asked
-    arm, seed = state.ladder.popleft()
-    spec = apply(state.arms[arm], {"seed": seed})
-    return TrialState(f"c{number:04d}", number, "confirm", arm, seed, _params_in(state, spec), spec)
-
-
-def _params_in(state: SearchState, spec: TrialSpec) -> dict[str, Scalar]:
-    """The space's keys as this trial has them; an arm may have replaced some and removed others."""
-    tree, missing = spec.as_dict(), object()
-    found = {key: lookup(tree, key, missing) for key in state.sweep.space}
-    return {key: value for key, value in found.items() if value is not missing}
-
-
-def _asked(trial: TrialState) -> Event:
-    return {
-        "event": "asked",
-        "trial": trial.id,
-        "number": trial.number,
-        "stage": trial.stage,
-        "arm": trial.arm,
-        "seed": trial.seed,
-        "params": trial.params,
-        "spec": None if trial.spec is None else trial.spec.as_dict(),
-        "spec_hash": None if trial.spec is None else spec_hash(trial.spec),
-    }
+# --- what slots say ------------------------------------------------------------------------------------
 
 
 def _reported(state: SearchState, event: Event) -> list[Event]:
     trial, epoch = _running(state, event), event["epoch"]
     trial.curve[epoch] = event["metrics"]
     trial.epochs = epoch
+    if trial.stage == "search" and epoch > trial.paid:
+        state.paid += epoch - trial.paid
+        trial.paid = epoch
+    decisions: list[Event] = []
+    if stop := judge(state, trial, epoch):
+        decisions += [] if stop.event is None else [stop.event]
+        decisions += finish(state, trial, stop.outcome, stop.reason)
+    elif _ends_generation(state, trial, epoch):
+        if state.loss(trial.latest()) is None:
+            reason = f"{state.without_loss(trial.latest())} at the end of its generation, epoch {epoch}"
+            decisions += finish(state, trial, "FAILED", reason)
+        else:
+            trial.pausing = True
+    return decisions + close_if_spent(state)
+
+
+def _ends_generation(state: SearchState, trial: TrialState, epoch: int) -> bool:
     scheduler = state.sweep.search.scheduler
-    if not isinstance(scheduler, ASHA) or trial.stage != "search":
-        return []
-    if epoch not in scheduler.rungs or epoch >= trial.last_epoch:
-        return []
-    rung = state.rungs.setdefault(epoch, asha.Rung())
-    if trial.id in rung.trials:  # let through before a restart: that decision stands
-        return []
-    value = event["metrics"].get(state.sweep.search.objective.metric)
-    if value is None or not math.isfinite(value):
-        return _finish(state, trial, "FAILED", f"{_missing(state, value)} at rung {epoch}")
-    sign = _sign(state)
-    rung.enter(trial.id, sign * value)
-    cutoff = asha.cutoff(rung.losses, scheduler.reduction)
-    if cutoff is None or sign * value <= cutoff:
-        return []
-    metric = state.sweep.search.objective.metric
-    reason = (
-        f"{metric} {value:.4g} at epoch {epoch} is not among the best 1/{scheduler.reduction} "
-        f"of {len(rung.losses)} (cut-off {sign * cutoff:.4g})"
+    return (
+        isinstance(scheduler, PBT)
+        and trial.stage == "search"
+        and trial.state is None
+        and not trial.alone
+        and epoch > trial.released
+        and state.closed is None
+        and pbt.is_boundary(scheduler, epoch, trial.last_epoch)
     )
-    stopped: Event = {
-        "event": "stopped",
-        "trial": trial.id,
-        "epoch": epoch,
-        "rung": epoch,
-        "value": value,
-        "cutoff": sign * cutoff,
-        "seen": len(rung.losses),
-        "reason": reason,
-    }
-    return [stopped, *_finish(state, trial, "PRUNED", reason)]
 
 
 def _checkpointed(state: SearchState, event: Event) -> list[Event]:
     trial = _running(state, event)
-    trial.checkpoints.append({key: event[key] for key in ("epoch", "path", "digest", "fence")})
-    return []
+    checkpoint = {key: event[key] for key in ("epoch", "path", "digest", "fence")}
+    trial.checkpoints.append(checkpoint)
+    state.discarded.pop(checkpoint["path"], None)
+    _keep_if_best(state, trial, checkpoint)
+    state.trim(trial)
+    if not trial.pausing or event["epoch"] != trial.epochs:
+        return []
+    free(state, trial)
+    trial.pausing, trial.paused = False, trial.epochs
+    paused: Event = {"event": "paused", "trial": trial.id, "epoch": trial.epochs}
+    return [paused, *generation(state)]
+
+
+def _keep_if_best(state: SearchState, trial: TrialState, checkpoint: Event) -> None:
+    loss = state.loss(trial.curve.get(checkpoint["epoch"], {}))
+    if loss is None:
+        return
+    best = None if trial.best is None else state.loss(trial.curve.get(trial.best["epoch"], {}))
+    if best is None or loss < best:
+        trial.best = checkpoint
 
 
 def _outcome(state: SearchState, event: Event) -> list[Event]:
@@ -168,12 +208,15 @@ def _outcome(state: SearchState, event: Event) -> list[Event]:
     if outcome not in _FROM_A_SLOT:
         raise InvalidEvent(f"{trial.id}: a slot may say {', '.join(_FROM_A_SLOT)}; found {outcome}")
     metrics = {**trial.latest(), **event["metrics"]}
-    value = metrics.get(state.sweep.search.objective.metric)
-    # Only the search needs it: an untrained control, say, has no loss, and is compared by its test score.
-    needs_value = outcome == "COMPLETE" and trial.stage == "search"
-    if needs_value and (value is None or not math.isfinite(value)):
-        outcome, reason = "FAILED", f"{_missing(state, value)} at the end"
-    return _finish(state, trial, outcome, reason, metrics)
+    # Only the search needs them: an untrained control, say, has no loss, and is compared by its test score.
+    if outcome == "COMPLETE" and trial.stage == "search":
+        lacking = [
+            f"{name} was {metrics[name]}" if name in metrics else f"did not report {name}"
+            for name in missing(state.sweep.search, metrics)
+        ]
+        if lacking:
+            outcome, reason = "FAILED", f"{' and '.join(lacking)} at the end"
+    return finish(state, trial, outcome, reason, metrics)
 
 
 def _abandoned(state: SearchState, event: Event) -> list[Event]:
@@ -181,118 +224,19 @@ def _abandoned(state: SearchState, event: Event) -> list[Event]:
     trial.abandoned += 1
     if trial.abandoned > MAX_ABANDONED:
         reason = f"lost {trial.abandoned} times, last: {event['reason']}"
-        return _finish(state, trial, "FAILED", reason)
-    _free(state, trial)
+        return finish(state, trial, "FAILED", reason)
+    free(state, trial)
     trial.rewind(event["epoch"])
+    return _wait(state, trial)
+
+
+def _wait(state: SearchState, trial: TrialState) -> list[Event]:
+    """Let the trial wait for a slot."""
+    if trial.epochs < trial.inherited:
+        reason = f"the weights of {trial.parent} after epoch {trial.inherited}, its start, are gone"
+        return finish(state, trial, "FAILED", reason)
     state.waiting.append(trial.id)
     return []
-
-
-def _resumed(state: SearchState, event: Event) -> list[Event]:
-    """Nobody runs anything any more: unfinished trials wait, in the order they were asked."""
-    state.fence = event["fence"]
-    state.waiting.clear()
-    state.slots.clear()
-    for trial in state.unfinished():
-        trial.rewind(event["epochs"][trial.id])
-        state.waiting.append(trial.id)
-    return []
-
-
-def _finish_impossible(state: SearchState, trial: TrialState) -> list[Event]:
-    try:
-        apply(state.sweep.base, trial.params)
-    except ValueError as error:
-        return _finish(state, trial, "FAILED", f"impossible configuration: {why_not(error)}")
-    raise InvalidEvent(f"{trial.id} has no spec although its parameters make one")
-
-
-def _finish(
-    state: SearchState,
-    trial: TrialState,
-    outcome: str,
-    reason: str,
-    metrics: dict[str, float] | None = None,
-) -> list[Event]:
-    trial.state = outcome
-    _free(state, trial)
-    trial.metrics = trial.latest() if metrics is None else metrics
-    if trial.stage == "search":
-        _tell(state, trial, reason)
-    trial.curve = {}
-    state.unfinished_count -= 1
-    finished: Event = {
-        "event": "finished",
-        "trial": trial.id,
-        "state": outcome,
-        "reason": reason,
-        "epochs": trial.epochs,
-        "metrics": trial.metrics,
-    }
-    return [finished, *_after(state)]
-
-
-def _tell(state: SearchState, trial: TrialState, reason: str) -> None:
-    metric = state.sweep.search.objective.metric
-    if trial.state == "COMPLETE":
-        state.study.complete(trial.number, trial.metrics[metric])
-    elif trial.state == "PRUNED":
-        curve = {e: m[metric] for e, m in trial.curve.items() if math.isfinite(m.get(metric, math.nan))}
-        state.study.pruned(trial.number, curve)
-    elif trial.state == "COLLAPSED" or trial.spec is None:
-        state.study.worst(trial.number, reason)
-    else:
-        state.study.failed(trial.number, reason)
-
-
-def _after(state: SearchState) -> list[Event]:
-    """What follows once a trial has finished: perhaps the choice, perhaps the end."""
-    if state.unfinished_count or state.asked < state.sweep.search.trials:
-        return []
-    decisions = [] if state.chosen or state.ended else _choose(state)
-    if not state.ladder and not state.ended:
-        decisions.append(_end(state, ""))
-    return decisions
-
-
-def _choose(state: SearchState) -> list[Event]:
-    metric, sign = state.sweep.search.objective.metric, _sign(state)
-    complete = [t for t in state.trials.values() if t.state == "COMPLETE" and t.stage == "search"]
-    if not complete:
-        counts = ", ".join(f"{n} {s}" for s, n in state.states("search").items())
-        return [_end(state, f"no search trial completed ({counts}), so there is nothing to confirm")]
-    best = min(complete, key=lambda t: (sign * t.metrics[metric], t.number))
-    if best.spec is None:
-        raise InvalidEvent(f"{best.id} completed without a spec")
-    plan = state.sweep.confirm
-    impossible: dict[str, str] = {}
-    if plan is not None:
-        state.arms, impossible = confirm.arms(best.spec, plan)
-        state.ladder.extend(confirm.ladder(state.arms, plan))
-    state.chosen = {
-        "event": "chosen",
-        "trial": best.id,
-        "value": best.metrics[metric],
-        "params": best.params,
-        "spec": best.spec.as_dict(),
-        "spec_hash": spec_hash(best.spec),
-        "arms": list(state.arms),
-        "seeds": [] if plan is None else confirm.seeds(plan),
-        "impossible": impossible,
-        "states": state.states("search"),
-    }
-    return [state.chosen]
-
-
-def _end(state: SearchState, reason: str) -> Event:
-    state.ended = {"event": "ended", "reason": reason, "states": state.states()}
-    return state.ended
-
-
-def _free(state: SearchState, trial: TrialState) -> None:
-    if trial.slot is not None:
-        del state.slots[trial.slot]
-    trial.slot = None
 
 
 def _running(state: SearchState, event: Event) -> TrialState:
@@ -302,11 +246,72 @@ def _running(state: SearchState, event: Event) -> TrialState:
     return trial
 
 
-def _sign(state: SearchState) -> float:
-    """Times this, a value of the objective is a loss."""
-    return -1.0 if state.sweep.search.objective.mode == "max" else 1.0
+# --- what drivers and operators say --------------------------------------------------------------------
 
 
-def _missing(state: SearchState, value: float | None) -> str:
-    metric = state.sweep.search.objective.metric
-    return f"did not report {metric}" if value is None else f"{metric} was {value}"
+def _resumed(state: SearchState, event: Event) -> list[Event]:
+    """Nobody runs anything any more: what ran waits, in the order in which it was asked."""
+    state.fence = event["fence"]
+    _change(state, event["changes"])
+    state.waiting.clear()
+    state.slots.clear()
+    awaiting = {name for names in state.followers.values() for name in names}
+    trials = [trial for trial in state.unfinished() if trial.id not in awaiting]
+    for trial in trials:
+        trial.rewind(event["epochs"][trial.id])
+    decisions: list[Event] = []
+    for trial in trials:
+        decisions += _wait(state, trial) if trial.paused is None else []
+    return decisions + after(state)
+
+
+def _change(state: SearchState, changes: dict[str, object]) -> None:
+    """The sweep as it is from now on. A larger budget opens a search again that has not been confirmed."""
+    state.sweep = with_changes(state.sweep, changes)
+    if not any(key.startswith(("search.trials", "search.budget.")) for key in changes):
+        return
+    if state.confirmed:
+        raise InvalidEvent("the search cannot go on: its choice is being confirmed")
+    if state.closed is not None and state.closed["by"] in _BUDGETS:
+        state.closed = None
+    if state.searching:
+        state.chosen = state.ended = None
+        state.ladder.clear()
+        state.arms = {}
+
+
+def _halted(state: SearchState, event: Event) -> list[Event]:
+    if state.ended is not None:
+        raise InvalidEvent("halted: the sweep has ended")
+    by, reason = event["by"], event["reason"]
+    if not event["confirm"]:
+        state.confirming, state.cut = False, reason
+        state.ladder.clear()
+    decisions = close(state, by, reason) if state.open else []
+    if event["running"] == "stop":
+        for trial in state.unfinished():
+            if trial.state is None and (trial.stage == "search" or not event["confirm"]):
+                decisions += finish(state, trial, "PRUNED", reason)
+    return decisions + after(state)
+
+
+def _cancelled(state: SearchState, event: Event) -> list[Event]:
+    trial = state.trials.get(event["trial"])
+    if trial is None or trial.state is not None:
+        raise InvalidEvent(f"cancelled: {event['trial']} is not under way")
+    return finish(state, trial, "PRUNED", event["reason"])
+
+
+def _retried(state: SearchState, event: Event) -> list[Event]:
+    """Run a FAILED trial again. What has been chosen meanwhile stays chosen."""
+    trial = state.trials.get(event["trial"])
+    if trial is None or trial.state != "FAILED" or trial.spec is None:
+        raise InvalidEvent(f"retried: {event['trial']} did not fail, or makes no trial")
+    trial.state, trial.metrics, trial.abandoned = None, {}, 0
+    trial.alone = isinstance(state.sweep.search.scheduler, PBT)  # the population has gone on without it
+    state.unfinished_count += 1
+    state.ended = None
+    if trial.stage == "search":
+        state.study.again(trial.number, trial.params)
+    trial.rewind(event["epoch"])
+    return _wait(state, trial)

@@ -5,12 +5,16 @@ Only a state made to go on from a ledger also knows the parameters recorded ther
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ablate.ledger import Event
 from ablate.search.asha import Rung
+from ablate.search.median import Level
 from ablate.search.sampler import Study
+from ablate.spec.scheduler import PBT
 from ablate.spec.space import Scalar
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
@@ -31,11 +35,23 @@ class TrialState:
     seed: int
     params: dict[str, Scalar]
     spec: TrialSpec | None  # None: the drawn parameters make no valid trial
+    spec_hash: str | None
+    duplicate_of: str | None = None  # it is not run and takes the result of this one
+    parent: str | None = None  # it went on from the weights of this one
+    inherited: int = 0  # epochs of training that it was given with them
+    bracket: int = 0  # of HyperBand
     slot: str | None = None
-    curve: dict[int, dict[str, float]] = field(default_factory=dict)  # dropped when finished
-    checkpoints: list[Event] = field(default_factory=list)
+    curve: dict[int, dict[str, float]] = field(default_factory=dict)  # dropped when finished, unless FAILED
+    checkpoints: list[Event] = field(default_factory=list)  # a child's first is its parent's
+    best: Event | None = None  # of its own checkpoints the one of the best measured epoch
     abandoned: int = 0
     epochs: int = 0
+    paid: int = 0  # the furthest epoch it ever reported: what it costs of a budget in epochs
+    pausing: bool = False  # at the end of its generation: leaves its slot with the next checkpoint
+    paused: int | None = None  # it waits there, after so many epochs
+    released: int = 0  # the end of the last generation that it came through
+    alone: bool = False  # outside the population: it runs to its end without the others
+    children: list[str] = field(default_factory=list)
     state: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -49,10 +65,13 @@ class TrialState:
 
     def rewind(self, epoch: int) -> None:
         """Forget what came after ``epoch``: it will be run and reported again."""
-        self.slot = None
+        self.slot, self.pausing, self.epochs = None, False, epoch
         self.curve = {e: m for e, m in self.curve.items() if e <= epoch and epoch > 0}
-        self.epochs = max(self.curve, default=0)
         self.checkpoints = [c for c in self.checkpoints if c["epoch"] <= epoch]
+        if self.best is not None and self.best["epoch"] > epoch:
+            self.best = None
+        if self.paused is not None and self.paused > epoch:
+            self.paused = None
 
 
 @dataclass
@@ -63,16 +82,45 @@ class SearchState:
     study: Study
     fence: int
     trials: dict[str, TrialState] = field(default_factory=dict)
-    asked: int = 0
+    asked: int = 0  # of the search
     recorded: dict[int, dict[str, Scalar]] = field(default_factory=dict)  # see ``replay.refold``
-    waiting: deque[str] = field(default_factory=deque)  # asked, unfinished, run by nobody
+    waiting: deque[str] = field(default_factory=deque)  # to be run, and run by nobody
     slots: dict[str, str] = field(default_factory=dict)  # slot -> the trial it runs
     unfinished_count: int = 0
-    rungs: dict[int, Rung] = field(default_factory=dict)
+    originals: dict[str, str] = field(default_factory=dict)  # spec hash -> the search trial that is run
+    followers: dict[str, list[str]] = field(default_factory=dict)  # unfinished -> those that take its result
+    curves: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)  # PRUNED -> what was told
+    paid: int = 0  # epochs of all search trials
+    rungs: dict[tuple[int, int], Rung] = field(default_factory=dict)  # (bracket, epoch)
+    dealt: list[float] = field(default_factory=list)  # expected epochs of each bracket of HyperBand
+    levels: dict[int, Level] = field(default_factory=dict)  # epoch -> running means
+    holes: int = 0  # members of the population that failed or collapsed and are not replaced yet
+    discarded: dict[str, None] = field(default_factory=dict)  # paths of checkpoints nobody needs any more
+    closed: Event | None = None
+    confirming: bool = True  # whether confirmation is to follow, if it is planned at all
+    cut: str = ""  # why not everything planned will be done
     arms: dict[str, TrialSpec] = field(default_factory=dict)
     ladder: deque[tuple[str, int]] = field(default_factory=deque)
     chosen: Event | None = None
     ended: Event | None = None
+
+    @property
+    def searching(self) -> bool:
+        """Whether the search may still ask for trials."""
+        return self.closed is None and self.asked < self.sweep.search.trials
+
+    @property
+    def open(self) -> bool:
+        """Whether further search trials may come, those of new generations included."""
+        living = isinstance(self.sweep.search.scheduler, PBT) and any(
+            t.stage == "search" for t in self.unfinished()
+        )
+        return self.searching or (self.closed is None and living)
+
+    @property
+    def confirmed(self) -> int:
+        """Confirmation trials asked for."""
+        return len(self.trials) - self.asked
 
     def unfinished(self) -> list[TrialState]:
         return [trial for trial in self.trials.values() if trial.state is None]
@@ -82,10 +130,62 @@ class SearchState:
         found = [t.state for t in self.trials.values() if t.state and stage in (None, t.stage)]
         return dict(sorted(Counter(found).items()))
 
+    def loss(self, metrics: Mapping[str, float]) -> float | None:
+        """The objective, turned so that smaller is better; None if it is missing or not finite."""
+        objective = self.sweep.search.objective
+        value = metrics.get(objective.metric)
+        if value is None or not math.isfinite(value):
+            return None
+        return -value if objective.mode == "max" else value
+
+    def rank(self, trial: TrialState) -> float:
+        """The last loss of a trial that has one."""
+        loss = self.loss(trial.latest())
+        if loss is None:
+            raise InvalidEvent(f"{trial.id} {self.without_loss(trial.latest())}")
+        return loss
+
+    def value(self, loss: float) -> float:
+        """The objective in its own direction."""
+        return -loss if self.sweep.search.objective.mode == "max" else loss
+
+    def without_loss(self, metrics: Mapping[str, float]) -> str:
+        """Why :meth:`loss` is None."""
+        metric = self.sweep.search.objective.metric
+        value = metrics.get(metric)
+        return f"did not report {metric}" if value is None else f"{metric} was {value}"
+
+    def trim(self, trial: TrialState) -> None:
+        """Let go of those of its checkpoints that nobody needs any more."""
+        needed = self._needed(trial)
+        start = [c for c in trial.checkpoints if trial.parent and c["epoch"] <= trial.inherited]
+        own = trial.checkpoints[len(start) :]
+        self.discarded |= {c["path"]: None for c in own if c["path"] not in needed}
+        kept = [c for c in own if c["path"] in needed]
+        trial.checkpoints = kept if trial.state is not None else start + kept
+
+    def _needed(self, trial: TrialState) -> set[str]:
+        """Paths of its own checkpoints that it or a child of it may have to go on from, or that are kept."""
+        keep = self.sweep.resources.keep
+        own = [c for c in trial.checkpoints if not trial.parent or c["epoch"] > trial.inherited]
+        paths = {c["path"] for c in own[-1:] if trial.state is None or "last" in keep}
+        if trial.best is not None and "best" in keep:
+            paths.add(trial.best["path"])
+        children = (self.trials[name] for name in trial.children)
+        return paths | {c["path"] for child in children if child.state is None for c in child.checkpoints[:1]}
+
+    def take_discarded(self) -> list[str]:
+        """The paths let go of since the last call, but for those recorded anew since; for the driver to
+        delete once the events that led to it are on record. After a replay, all that were ever let go of."""
+        paths, self.discarded = self.discarded, {}
+        return list(paths)
+
+
 
 def begin(opened: Event) -> SearchState:
     """The state after the opening event. Raises pydantic's ValidationError if the sweep is none."""
     if opened.get("event") != "opened":
         raise InvalidEvent(f"a ledger begins with opened, found {opened.get('event')}")
     sweep = SweepSpec.model_validate(opened["sweep"])
-    return SearchState(sweep, Study(sweep.search, sweep.space, sweep.base), opened["fence"])
+    study = Study(sweep.search, sweep.space, sweep.base, opened.get("warm", ()))
+    return SearchState(sweep, study, opened["fence"])

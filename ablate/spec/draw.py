@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from ablate.spec.data import PRESET_OF_SOURCE
 from ablate.spec.explain import explain
 from ablate.spec.paths import defaults, of_kind, section
-from ablate.spec.space import Distribution, Scalar
+from ablate.spec.space import Choice, Distribution, IntRange, Scalar
 from ablate.spec.trial import TrialSpec
 from ablate.spec.views import VIEW_PRESETS
 
@@ -84,6 +84,20 @@ def draw(
     return drawn
 
 
+def always(space: Mapping[str, Distribution], base: TrialSpec) -> list[str]:
+    """The keys that every draw has, in the order of the file.
+
+    They are those without ``when``, and those whose ``when`` holds in the base and depends on no key drawn.
+    """
+    start = base.as_dict()
+    return [
+        key
+        for key, entry in space.items()
+        if not depends_on(entry, space)
+        and all(_holds(name, allowed, space, {}, start) for name, allowed in (entry.when or {}).items())
+    ]
+
+
 def apply(base: TrialSpec, params: Mapping[str, Any]) -> TrialSpec:
     """``base`` with the dotted keys of ``params`` replaced (rules: module docstring).
 
@@ -116,6 +130,16 @@ def matches(value: Any, allowed: Any) -> bool:
     return any(isinstance(value, bool) == isinstance(o, bool) and value == o for o in options)
 
 
+def contains(entry: Distribution, value: Any) -> bool:
+    """Whether ``value`` may be drawn."""
+    if isinstance(entry, Choice):
+        return matches(value, entry.choice)
+    if isinstance(entry, IntRange):
+        low, high = entry.int
+        return type(value) is int and low <= value <= high and (value - low) % entry.step == 0
+    return type(value) in (int, float) and entry.float[0] <= value <= entry.float[1]
+
+
 def lookup(tree: Mapping[str, Any], key: str, missing: Any = None) -> Any:
     """The value of a dotted key in nested mappings."""
     value: Any = tree
@@ -127,10 +151,10 @@ def lookup(tree: Mapping[str, Any], key: str, missing: Any = None) -> Any:
 
 
 def _graph(space: Mapping[str, Distribution]) -> dict[str, set[str]]:
-    return {key: _depends_on(entry, space) for key, entry in space.items()}
+    return {key: depends_on(entry, space) for key, entry in space.items()}
 
 
-def _depends_on(entry: Distribution, space: Mapping[str, Distribution]) -> set[str]:
+def depends_on(entry: Distribution, space: Mapping[str, Distribution]) -> set[str]:
     """The keys of the space that decide the values named in ``when``: themselves, and kinds above them."""
     return {other for name in entry.when or {} for other in (name, *deciders(name)) if other in space}
 

@@ -96,7 +96,7 @@ def _one(
 ) -> Finding:
     kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "wrong":
-        at = tuple(_steps(context["at"], raw, path))
+        at = tuple(steps(context["at"], raw, path))
         return Finding((*path, *at), context["message"])
     if kind == "extra_forbidden":
         return Finding(path, _extra(path, owner, model), at_key=True)
@@ -187,20 +187,26 @@ def _other(detail: ErrorDetails, owner: type[Spec] | None, path: Path) -> str:
     return f"{found}{message[:1].lower()}{message[1:]}{about}"
 
 
-def _steps(at: str, raw: Any, path: Path) -> list[str]:
-    """Split ``at`` where ``raw`` does: some keys hold dots."""
+def steps(at: str, raw: Any, path: Path = ()) -> list[str | int]:
+    """Split the dotted ``at``, which begins at ``path``, where ``raw`` does: some keys hold dots."""
     here = raw
     for step in path:
         try:
             here = here[step]
         except (KeyError, IndexError, TypeError):
             break
-    steps: list[str] = []
+    found: list[str | int] = []
     parts = at.split(".") if at else []
     while parts:
+        if isinstance(here, list) and parts[0].isdigit() and int(parts[0]) < len(here):
+            place = int(parts.pop(0))
+            found.append(place)
+            here = here[place]
+            continue
         names = here if isinstance(here, dict) else {}
         count = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), 1)
-        steps.append(".".join(parts[:count]))
-        here = names.get(steps[-1])
+        name = ".".join(parts[:count])
+        found.append(name)
+        here = names.get(name)
         parts = parts[count:]
-    return steps
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -57,16 +58,26 @@ def library_versions() -> dict[str, str]:
 
 
 def run_identity(
-    spec: TrialSpec, *, arm: str, stage: str, data: str, device: str, workers: int, threads: int
+    spec: TrialSpec,
+    *,
+    arm: str,
+    stage: str,
+    lineage: Sequence[Mapping[str, Any]],
+    data: str,
+    device: str,
+    workers: int,
+    threads: int,
 ) -> dict[str, Any]:
     """What must be equal for two runs to give the same numbers.
 
+    ``lineage`` names the trials from whose weights it went on ({trial, spec_hash, epochs}, the oldest first),
     ``data`` is the dataset's digest, ``device`` "cpu" or the model of the GPU.
     """
     return {
         "spec": spec_hash(spec),
         "arm": arm,
         "stage": stage,
+        "lineage": list(lineage),
         "data": data,
         "code": code_digest(),
         "libraries": library_versions(),

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from ablate.spec.base import Spec
 from ablate.spec.errors import Mistake, SpecError
-from ablate.spec.explain import Finding, explain
+from ablate.spec.explain import Finding, explain, steps
 from ablate.spec.layers import read_layers
 from ablate.spec.paths import slots
 from ablate.spec.points import check_points
+from ablate.spec.scheduler_check import budget_conflicts
+from ablate.spec.search_check import search_conflicts
 from ablate.spec.space_check import check_references, check_space, valid_entries
 from ablate.spec.sweep import SweepSpec, conflicts
 from ablate.spec.trial import TrialSpec
@@ -71,10 +73,15 @@ def _conflicts(raw: Any) -> list[Finding]:
         part["confirm"],
         part["resources"],
     )
-    return [Finding(tuple(at.split(".", 2)), message) for at, message in found]
+    more = list(search_conflicts(part["search"], valid_entries(raw.get("space")), part["base"]))
+    if part["search"] is not None:
+        more += budget_conflicts(part["search"], part["resources"].gpus if part["resources"] else None)
+    return [Finding(tuple(steps(at, raw)), message) for at, message in (*found, *more)]
 
 
-_PARTS = ("base.seed", "base.optim", "base.measure", "search.scheduler", "confirm", "resources")
+_PARTS = (
+    "base", "base.seed", "base.optim", "base.measure", "search", "search.scheduler", "confirm", "resources",
+)  # fmt: skip
 
 
 def _part(raw: Any, key: str) -> Any:

@@ -12,10 +12,22 @@ from ablate.spec.base import Spec, wrong
 # What a trial reports as it trains. Metrics of the test split are read once, at the end, never searched on.
 METRICS = (
     "loss", "views_per_second", "probe.h.val", "probe.z.val", "knn.h.val", "knn.z.val", "rank.h.effective",
-    "rank.h.rankme", "rank.z.effective", "rank.z.rankme", "alignment", "uniformity", "spread.z", "head.zeros",
-    "head.active_inputs", "head.hoyer",
+    "rank.h.rankme", "rank.h.alpha", "rank.h.alpha_distance", "rank.h.lidar", "rank.z.effective",
+    "rank.z.rankme", "rank.z.alpha", "rank.z.alpha_distance", "rank.z.lidar", "alignment", "uniformity",
+    "spread.z", "head.zeros", "head.active_inputs", "head.hoyer",
 )  # fmt: skip
 TEST_METRICS = ("probe.h.test", "probe.z.test", "knn.h.test", "knn.z.test")
+_OF_LABELS = ("probe.", "knn.")
+
+
+def is_label_free(metric: str) -> bool:
+    """Whether no label is needed to measure it."""
+    return not metric.startswith(_OF_LABELS)
+
+
+def needs_views(metric: str) -> bool:
+    """Whether it is measured on several views an image, and so only if ``measure.lidar`` asks for them."""
+    return metric.endswith(".lidar")
 
 
 def _known(metric: str) -> str:

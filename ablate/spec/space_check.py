@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ablate.spec.draw import SWITCH, cycle, deciders, lookup, matches, overlay
+from ablate.spec.draw import SWITCH, contains, cycle, deciders, lookup, matches, overlay
 from ablate.spec.explain import Finding, explain, nearest, show
 from ablate.spec.paths import Path, Slot, defaults, keys, kinds, of_kind, section, slots
 from ablate.spec.space import Choice, Distribution, FloatRange, IntRange
@@ -176,7 +176,7 @@ def _check_condition(name: str, allowed: Any, path: Path, sweep: _Sweep) -> Iter
     values = allowed if isinstance(allowed, list) else [allowed]
     for i, value in enumerate(values):
         at = (*path, i) if isinstance(allowed, list) else path
-        if entry is not None and not _contains(entry, value):
+        if entry is not None and not contains(entry, value):
             yield Finding(at, f"{show(value)} cannot occur: space.{name} has {_summary(entry)}")
         elif entry is None and (refused := _refused(name, value, found, at)):
             yield from refused
@@ -214,13 +214,6 @@ def _value(tree: Any, name: str) -> Any:
             return _ABSENT
         tree = overlay(tree, {at: defaults(model)[step]})
     return lookup(tree, name, _ABSENT)
-
-
-def _contains(entry: Choice | IntRange, value: Any) -> bool:
-    if isinstance(entry, Choice):
-        return matches(value, list(entry.choice))
-    low, high = entry.int
-    return type(value) is int and low <= value <= high and (value - low) % entry.step == 0
 
 
 def _summary(entry: Choice | IntRange) -> str:

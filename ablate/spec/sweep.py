@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from ablate.spec.base import Spec, wrong
 from ablate.spec.paths import keys
-from ablate.spec.scheduler import ASHA, SchedulerSpec
+from ablate.spec.scheduler import SchedulerSpec
+from ablate.spec.scheduler_check import budget_conflicts, scheduler_conflicts
 from ablate.spec.search import SearchSpec
+from ablate.spec.search_check import search_conflicts
 from ablate.spec.space import Distribution
 from ablate.spec.trial import MeasureSpec, OptimSpec, TrialSpec
 
@@ -89,9 +92,11 @@ class SweepSpec(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
         base, search = self.base, self.search
-        for at, message in conflicts(
+        found = conflicts(
             base.seed, base.optim, base.measure, self.space, search.scheduler, self.confirm, self.resources
-        ):
+        )
+        budget = budget_conflicts(search, self.resources.gpus)
+        for at, message in chain(found, budget, search_conflicts(search, self.space, base)):
             raise wrong(at, message)
         return self
 
@@ -119,8 +124,8 @@ def conflicts(
         for name in confirm.references:
             if name in RESERVED_ARMS:
                 yield f"confirm.references.{name}", f"the names {', '.join(RESERVED_ARMS)} are taken"
-    if isinstance(scheduler, ASHA) and optim is not None:
-        yield from _rungs_out_of_reach(scheduler, optim, measure, space)
+    if scheduler is not None and optim is not None:
+        yield from scheduler_conflicts(scheduler, optim, measure, space)
     if resources is not None and optim is not None and "optim.batch" not in space:
         workers = resources.workers
         if optim.batch % workers:
@@ -128,16 +133,3 @@ def conflicts(
                 "resources.workers",
                 f"base.optim.batch ({optim.batch}) must divide by the {workers} workers",
             )
-
-
-def _rungs_out_of_reach(
-    scheduler: ASHA, optim: OptimSpec, measure: MeasureSpec | None, space: dict[str, Distribution]
-) -> Iterator[tuple[str, str]]:
-    rungs = list(scheduler.rungs)
-    if "optim.epochs" not in space and rungs[-1] >= optim.epochs:
-        yield "search.scheduler.rungs", f"must be below base.optim.epochs ({optim.epochs}), found {rungs}"
-    if measure is not None and "measure.every" not in space and any(r % measure.every for r in rungs):
-        yield (
-            "search.scheduler.rungs",
-            f"must be epochs that base.measure.every ({measure.every}) measures, found {rungs}",
-        )

@@ -82,10 +82,16 @@ class ComputeSpec(Spec):
 
 class MeasureSpec(Spec):
     every: int = Field(1, ge=1, description="epochs between measurements; the last epoch is always measured")
+    also: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = Field(
+        (), description="epochs measured besides, such as the rungs of a scheduler"
+    )
     knn: int = Field(20, ge=1, le=1000, description="neighbours of the k-NN probe")
     probe_l2: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False, min_length=1)] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
         description="candidates for the probe's L2 strength, chosen on an inner split of train",
+    )
+    lidar: int = Field(
+        0, ge=0, le=100, description="views an image for LiDAR (its paper: 50; 10 cost less); 0: not measured"
     )
     collapse: float = Field(
         1e-3,
@@ -93,6 +99,10 @@ class MeasureSpec(Spec):
         lt=1,
         description="complete collapse: mean per-dimension spread of sqrt(d) * z/|z| below this",
     )
+
+    def at(self, epoch: int) -> bool:
+        """Whether ``epoch`` is measured, even if it is not the last."""
+        return epoch % self.every == 0 or epoch in self.also
 
 
 class TrialSpec(Spec):

@@ -10,6 +10,9 @@ here. Waiting for a lease is a state of a slot, not an error and not a time-out.
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +20,8 @@ from typing import Any
 import ray
 from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
+
+log = logging.getLogger(__name__)
 
 Nodes = Sequence[Mapping[str, float]]  # the resources of each living node
 
@@ -37,14 +42,16 @@ def cluster_nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def groups() -> dict[str, dict[str, Any]]:
+    """This Ray job's placement groups that wait or are there, as Ray describes them, by id."""
+    job = ray.get_runtime_context().get_job_id()
+    table = placement_group_table()
+    return {g: entry for g, entry in table.items() if g.endswith(job) and entry["state"] != "REMOVED"}
+
+
 def gang_groups() -> set[str]:
     """Placement groups of this Ray job's gangs, waiting or there; slots of gangs have none with CPUs."""
-    job = ray.get_runtime_context().get_job_id()
-    return {
-        group
-        for group, entry in placement_group_table().items()
-        if group.endswith(job) and entry["state"] != "REMOVED" and "CPU" in entry["bundles"][0]
-    }
+    return {group for group, entry in groups().items() if "CPU" in entry["bundles"][0]}
 
 
 def remove_group(group: str) -> None:
@@ -86,3 +93,95 @@ class Leases:
     def release(self, holder: Any) -> None:
         """``holder`` has no gang any more."""
         self._held.pop(holder, None)
+
+
+@dataclass(frozen=True)
+class Room:
+    """The cluster at one moment, in Ray's resource names: ``total``, ``free``, what this job holds
+    (``mine``), and what one of its placement groups without a place asks for (``wanted``; {}: none waits)."""
+
+    total: Mapping[str, float]
+    free: Mapping[str, float]
+    mine: Mapping[str, float]
+    wanted: Mapping[str, float]
+    waiting: int
+
+
+def look_around() -> Room:
+    """The room that the connected cluster has now."""
+    mine: Counter[str] = Counter()
+    waiting = []
+    for entry in groups().values():
+        amounts: Counter[str] = Counter()
+        for bundle in entry["bundles"].values():
+            amounts.update(bundle)
+        if entry["state"] == "CREATED":
+            mine.update(amounts)
+        else:
+            waiting.append(amounts)
+    first = waiting[0] if waiting else {}
+    return Room(ray.cluster_resources(), ray.available_resources(), mine, first, len(waiting))
+
+
+class RoomWatch:
+    """Says which resource is missing when slots wait for a place; the waiting itself has no end.
+
+    The first word comes when nothing has run for ``PATIENCE`` seconds and something waits, then each
+    ``AGAIN`` seconds; where other slots run, only once, after ``AGAIN``.
+    """
+
+    LOOK, PATIENCE, AGAIN = 2.0, 8.0, 60.0
+
+    def __init__(
+        self,
+        lease: Mapping[str, float],
+        *,
+        look: Callable[[], Room] = look_around,
+        say: Callable[[str], None] = log.warning,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``lease``: what a slot that waits for a lease needs."""
+        self._lease, self._look, self._say, self._clock = lease, look, say, clock
+        self._next_look = self._since = self._next_word = clock()
+        self._mentioned = False
+
+    def tick(self, *, working: int, refused: int) -> None:
+        """``working`` slots hold a trial, ``refused`` slots wait for a lease."""
+        now = self._clock()
+        if now < self._next_look:
+            return
+        self._next_look = now + self.LOOK
+        room = self._look()
+        if not room.waiting and (working or not refused):
+            self._since, self._mentioned = now, False
+            return
+        if working and self._mentioned:
+            return
+        patience = self.AGAIN if working else self.PATIENCE
+        if now - self._since >= patience and now >= self._next_word:
+            self._next_word, self._mentioned = now + self.AGAIN, True
+            self._say(self._words(room, working, room.wanted or self._lease))
+
+    def _words(self, room: Room, working: int, wanted: Mapping[str, float]) -> str:
+        missing = [self._missing(room, name, wanted[name]) for name in sorted(wanted)]
+        known = [words for words in missing if words] or [
+            f"enough is free in all, but no single node has room for {_amounts(wanted)}"
+        ]
+        who = f"{working} slots run, another waits" if working else "no trial runs: the sweep waits"
+        return f"{who} for room in the cluster: {'; '.join(known)}. It goes on by itself when there is room"
+
+    def _missing(self, room: Room, name: str, wanted: float) -> str:
+        total, free = room.total.get(name, 0.0), room.free.get(name, 0.0)
+        if wanted <= free:
+            return ""
+        others = max(0.0, total - free - room.mine.get(name, 0.0))
+        held = f", {_amount(name, others)} of them held by other Ray jobs" if others else ""
+        return f"{_amount(name, wanted)} needed, {free:g} of {total:g} free{held}"
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return " and ".join(_amount(name, resources[name]) for name in sorted(resources))
+
+
+def _amount(name: str, value: float) -> str:
+    return f"{value / 2**20:.0f} MiB of memory" if name == "memory" else f"{value:g} {name}"

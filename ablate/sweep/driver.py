@@ -1,9 +1,10 @@
 """The driver of a sweep: the one object that backends talk to. It decides nothing and runs nothing.
 
 Whatever a slot says goes, in this order, through ``decide``, into the ledger (event and decisions with one
-fsync), to the caller, and to subscribers. A driver that dies at any point can be resumed from the ledger.
+fsync), to the caller, and to subscribers. A driver that dies at any point can be resumed from the ledger. The
+same way go what the clock says (budgets in hours) and what an operator asks for, at each ``tick``.
 
-    runs/<sweep>/sweep.json                       the resolved sweep
+    runs/<sweep>/sweep.json                       the resolved sweep, as it is now
     runs/<sweep>/ledger.jsonl                     everything that happened and was decided
     runs/<sweep>/trials/<trial>/                  artifacts of a finished trial
     runs/<sweep>/trials/<trial>/<fence>/          its checkpoints, as written under one driver
@@ -18,20 +19,28 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ablate.ledger import Event, Ledger, plain
-from ablate.search import SearchState, TrialState, begin, decide, refold
-from ablate.spec.base import flatten
+from ablate.ledger import Event, Ledger, Log, StoreError, plain
+from ablate.search import TrialState, begin, decide, refold
+from ablate.search.warm import WarmStartError, read_warm
+from ablate.spec.changes import ADVICE, changed, differences, forbidden
 from ablate.spec.identity import code_digest
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
+from ablate.sweep.requests import Request
+from ablate.sweep.spent import Spent
 from ablate.trial import Checkpoint
+
+if TYPE_CHECKING:
+    from ablate.sweep.storage import SweepStorage
 
 LEDGER = "ledger.jsonl"
 SWEEP = "sweep.json"
@@ -42,11 +51,21 @@ class DriverError(Exception):
     """The sweep cannot be started, resumed or carried on; the message says what to do."""
 
 
+class Order(Enum):
+    """What a slot is to do with its trial."""
+
+    GO = "go on"
+    STOP = "leave this trial: it is finished, or no longer this slot's"
+    PAUSE = "save now; once the checkpoint is recorded the trial has left its slot"
+
+
 @dataclass(frozen=True)
 class Assignment:
     """A trial for a slot to run. ``checkpoint``: where to go on from; None: from the beginning.
 
-    Artifacts go to ``folder``, checkpoints to ``folder / str(fence)``.
+    Artifacts go to ``folder``, checkpoints to ``folder / str(fence)``. ``lineage`` names the trials from
+    whose weights it goes on, the oldest first: {trial, spec_hash, epochs: those it was trained for until
+    another went on from it}.
     """
 
     trial: str
@@ -56,42 +75,71 @@ class Assignment:
     folder: Path
     checkpoint: Checkpoint | None
     fence: int
+    lineage: tuple[dict[str, Any], ...] = ()
+
+
+def _no_requests() -> list[Request]:
+    return []
 
 
 class Driver:
     """Thread-safe. Holds the sweep's lock until closed; use it as a context manager."""
 
-    def __init__(self, sweep: SweepSpec, runs: Path, *, resuming: bool = False) -> None:
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        runs: Path,
+        *,
+        resuming: bool = False,
+        changes: SweepSpec | None = None,
+        open_log: Callable[[Path], Log] = Ledger.open,
+        clock: Callable[[], float] = time.time,
+        requests: Callable[[], Sequence[Request]] = _no_requests,
+        storage: SweepStorage | None = None,
+    ) -> None:
         """Start ``sweep`` in ``runs/<name>/``, or go on with it if ``resuming``.
 
-        Raises DriverError if there is a sweep of that name (or, resuming, another or none), LedgerBusy if
-        another driver runs it, LedgerError if its ledger is damaged, ReplayMismatch if the ledger's decisions
-        (but for the parameters it drew) cannot be reproduced.
+        ``changes`` is the sweep as it is to be from now on (``spec.changes`` says what may differ); ``clock``
+        gives Unix seconds; ``requests`` takes what operators left; ``storage`` holds the checkpoints that are
+        not here.
+
+        Raises DriverError if there is a sweep of that name (or, resuming, another or none, or one that may
+        not change so), LedgerBusy if another driver runs it, LedgerError if its ledger is damaged,
+        ReplayMismatch if the ledger's decisions (but for the parameters it drew) cannot be reproduced.
         """
         self.sweep, self.folder = sweep, runs.absolute() / sweep.name
+        self._clock, self._requests, self._storage = clock, requests, storage
         self._mutex = threading.RLock()
         self._subscribers: list[Callable[[Event], None]] = []
         self._fault: BaseException | None = None
-        if resuming and not self.path.exists():
+        self._spent = Spent()
+        self._draining = False
+        self._resumed = not resuming  # or else this driver has no fence of its own yet
+        if resuming and open_log == Ledger.open and not self.path.exists():
             raise DriverError(f"{self.folder}: there is no sweep to resume")
-        self._ledger = Ledger.open(self.path)
+        self._ledger = open_log(self.path)
         try:
-            events = Ledger.read(self.path)
+            events = self._ledger.events()
             if events and not resuming:
                 raise DriverError(_exists(sweep.name, self.folder))
-            self._state = self._continue(events) if events else self._open()
+            if events:
+                self._continue(events, changes)
+            else:
+                self.sweep = changes or sweep
+                self._open()
         except BaseException:
             self._ledger.close()
             raise
 
     @classmethod
-    def resume(cls, name: str, runs: Path) -> Driver:
-        """Go on with the sweep in ``runs/<name>/`` as it was resolved when it began."""
+    def resume(cls, name: str, runs: Path, **options: Any) -> Driver:
+        """Go on with the sweep in ``runs/<name>/``; ``options`` are those of :class:`Driver`."""
         path = runs / name / SWEEP
         if not path.exists():
             known = ", ".join(sorted(p.parent.name for p in runs.glob(f"*/{SWEEP}"))) or "none"
             raise DriverError(f"{path.parent}: there is no sweep to resume; in {runs} there are: {known}")
-        return cls(SweepSpec.model_validate(json.loads(path.read_text())), runs, resuming=True)
+        sweep = SweepSpec.model_validate(json.loads(path.read_text()))
+        return cls(sweep, runs, resuming=True, **options)
 
     def __enter__(self) -> Driver:
         return self
@@ -117,8 +165,17 @@ class Driver:
 
     @property
     def finished(self) -> bool:
-        """Nothing will ever be handed out again."""
+        """Nothing will be handed out any more, unless an operator has a trial run again."""
         return self._state.ended is not None
+
+    @property
+    def draining(self) -> bool:
+        """An operator wants this driver to end: running trials are to be saved, and nothing new begun."""
+        return self._draining
+
+    def drain(self) -> None:
+        """End as if an operator had asked for a pause. Only sets a flag: a signal may come at any moment."""
+        self._draining = True
 
     def next(self, slot: str) -> Assignment | None:
         """A trial for this slot; None: nothing to hand out right now (or, if ``finished``, ever again)."""
@@ -133,52 +190,48 @@ class Driver:
                     return self._assignment(self._state.trials[decision["trial"]])
             return None
 
-    def reported(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
-        """Record an epoch. False: stop this trial now; it is finished, or no longer this slot's.
+    def reported(self, trial: str, epoch: int, metrics: dict[str, float]) -> Order:
+        """Record an epoch; reporting it again changes nothing. Raises DriverError for one out of turn."""
+        with self._turn():
+            known = self._trial(trial)
+            if known.slot is not None and epoch not in known.curve:
+                self._check_turn(known, epoch)
+                values = {name: float(value) for name, value in metrics.items()}
+                self._happened({"event": "reported", "trial": trial, "epoch": epoch, "metrics": values})
+            return _order(known)
 
-        Reporting an epoch again changes nothing. Raises DriverError for an epoch out of turn.
+    def checkpointed(self, trial: str, checkpoint: Checkpoint) -> Order:
+        """Record a checkpoint that has been written: GO, or STOP if the trial has left its slot.
+
+        Checkpoints that nobody needs any more are then deleted.
         """
         with self._turn():
             known = self._trial(trial)
-            if known.slot is None:
-                return False
-            if epoch in known.curve:
-                return True
-            self._check_turn(known, epoch)
-            values = {name: float(value) for name, value in metrics.items()}
-            self._happened({"event": "reported", "trial": trial, "epoch": epoch, "metrics": values})
-            return known.state is None
-
-    def checkpointed(self, trial: str, checkpoint: Checkpoint) -> None:
-        """Record a checkpoint that has been written; the trial's earlier ones are then deleted."""
-        with self._turn():
-            known = self._trial(trial)
-            if known.slot is None:
-                return
-            superseded = [c["path"] for c in known.checkpoints]
-            path = self._portable(checkpoint.path)
-            self._happened(
-                {
-                    "event": "checkpointed",
-                    "trial": trial,
-                    "epoch": checkpoint.epoch,
-                    "path": path,
-                    "digest": checkpoint.digest,
-                    "fence": self.fence,
-                }
-            )
-            for old in superseded:
-                if old != path:
-                    self._delete(self.folder / old)
+            if known.slot is not None:
+                self._happened(
+                    {
+                        "event": "checkpointed",
+                        "trial": trial,
+                        "epoch": checkpoint.epoch,
+                        "path": self._portable(checkpoint.path),
+                        "digest": checkpoint.digest,
+                        "fence": self.fence,
+                    }
+                )
+            return _order(known)
 
     def ended(self, trial: str, state: str, reason: str, metrics: dict[str, float]) -> None:
         """Record how a trial ended: COMPLETE, COLLAPSED or FAILED (PRUNED after a stop is known already).
 
-        Ignored for a trial that is finished or was taken from this slot.
+        Ignored for a trial that is finished or was taken from this slot. Raises DriverError for HALTED (see
+        ``TrialFailure``): this driver stops with the trial unfinished.
         """
         with self._turn():
             if self._trial(trial).slot is None:
                 return
+            if state == "HALTED":
+                self._fault = DriverError(f"{reason}. Nothing recorded is lost: see to it, then resume")
+                raise self._fault
             values = {name: float(value) for name, value in metrics.items()}
             self._happened(
                 {"event": "outcome", "trial": trial, "state": state, "reason": reason, "metrics": values}
@@ -194,6 +247,55 @@ class Driver:
             epoch = self._restart_epoch(known)
             self._happened({"event": "abandoned", "trial": trial, "reason": reason, "epoch": epoch})
 
+    def tick(self) -> None:
+        """Look at the clock and at what operators want. To be called at least once a second."""
+        with self._turn():
+            self._look_at_budgets()
+            for request in self._requests():
+                try:
+                    self._carry_out(request)
+                except DriverError as error:
+                    _log.warning("ignored a request: %s", error)
+
+    def halt(self, by: str, reason: str, *, running: str, confirm: bool) -> None:
+        """End the search (``by``, ``running``, ``confirm``: see ``ledger.events``).
+
+        Raises DriverError if there is nothing to end.
+        """
+        with self._turn():
+            state = self._state
+            searching = state.searching or any(t.stage == "search" for t in state.unfinished())
+            if self.finished or (confirm and not searching):
+                raise DriverError(f"{self.sweep.name}: its search is over")
+            self._happened(
+                {"event": "halted", "by": by, "reason": reason, "running": running, "confirm": confirm}
+            )
+
+    def cancel(self, trial: str, reason: str = "stopped by the operator") -> None:
+        """End one trial as PRUNED. Raises DriverError if it is not under way."""
+        with self._turn():
+            if (known := self._trial(trial)).state is not None:
+                raise DriverError(f"{trial} has ended already: {known.state}")
+            self._happened({"event": "cancelled", "trial": trial, "reason": reason})
+
+    def retry(self, trial: str) -> None:
+        """Have a FAILED trial run again, from its last checkpoint if it is there; an ended sweep goes on.
+
+        What the sweep has chosen stays chosen. Raises DriverError if the trial did not fail or cannot run.
+        """
+        with self._turn():
+            known = self._trial(trial)
+            if known.state != "FAILED":
+                raise DriverError(f"{trial} is {known.state or 'under way'}; only a FAILED trial runs again")
+            if known.spec is None:
+                raise DriverError(f"{trial} cannot run: its configuration is impossible")
+            epoch = self._restart_epoch(known)
+            if epoch < known.inherited:
+                raise DriverError(f"{trial} cannot run: the weights of {known.parent}, its start, are gone")
+            self._happened({"event": "retried", "trial": trial, "epoch": epoch})
+            if not self._resumed:
+                self._resume({})
+
     def subscribe(self, subscriber: Callable[[Event], None], *, past: bool = False) -> None:
         """Call ``subscriber`` with every event from now on, in order; with ``past``, first with all before.
 
@@ -202,29 +304,81 @@ class Driver:
         """
         with self._mutex:
             self._subscribers.append(subscriber)
-            for event in Ledger.read(self.path) if past else []:
+            for event in self._ledger.events() if past else []:
                 if subscriber in self._subscribers:
                     self._notify(subscriber, event)
 
-    def _open(self) -> SearchState:
-        _write_atomically(self.folder / SWEEP, json.dumps(self.sweep.as_dict(), indent=2) + "\n")
-        opened = plain(self._opening())
-        self._ledger.append(opened)
-        return begin(opened)
+    def _open(self) -> None:
+        warm = self._read_warm()
+        self._write_sweep()
+        opened: Event = {
+            "event": "opened",
+            "sweep": self.sweep.as_dict(),
+            "fence": 1,
+            "made_by": _made_by(),
+            "warm": warm,
+        }
+        opened = plain(opened)
+        for record in self._ledger.extend([opened]):
+            self._spent.see(record)
+        self._state = begin(opened)
 
-    def _opening(self) -> Event:
-        return {"event": "opened", "sweep": self.sweep.as_dict(), "fence": 1, "made_by": _made_by()}
+    def _read_warm(self) -> list[dict[str, Any]]:
+        try:
+            warm = read_warm(self.sweep, code_digest())
+        except WarmStartError as error:
+            raise DriverError(str(error)) from error
+        for note in warm.notes:
+            _log.warning("warm start: %s", note)
+        return warm.trials
 
-    def _continue(self, events: list[Event]) -> SearchState:
-        _check_same(events[0]["sweep"], plain(self._opening())["sweep"], self.folder)
+    def _continue(self, events: list[Event], changes: SweepSpec | None) -> None:
         self._state, due = refold(events)
-        self._ledger.extend(due)
-        if self._state.ended is None:
+        recorded = self._state.sweep
+        _check_same(events, self.sweep, self.folder)
+        new = plain(differences(recorded.as_dict(), (changes or recorded).as_dict()))
+        self._check_changes(new)
+        for record in [*events, *self._ledger.extend(due)]:
+            self._spent.see(record)
+        self.sweep = recorded
+        if self._state.ended is None or new:
             _warn_of_other_code(events)
-            epochs = {t.id: self._restart_epoch(t) for t in self._state.unfinished()}
-            fence = self._state.fence + 1
-            self._happened({"event": "resumed", "fence": fence, "made_by": _made_by(), "epochs": epochs})
-        return self._state
+            self._resume(new)
+        self._write_sweep()
+
+    def _resume(self, changes: dict[str, Any]) -> None:
+        """Take a fence, and take note that nobody runs anything."""
+        self._resumed = True
+        epochs = {t.id: self._restart_epoch(t) for t in self._state.unfinished()}
+        self._happened(
+            {
+                "event": "resumed",
+                "fence": self._state.fence + 1,
+                "made_by": _made_by(),
+                "epochs": epochs,
+                "changes": changes,
+            }
+        )
+        self.sweep = self._state.sweep
+
+    def _check_changes(self, changes: dict[str, Any]) -> None:
+        state = self._state
+        chosen = state.chosen["trial"] if state.chosen else ""
+        if reasons := forbidden(changes):
+            listed = "; ".join(f"{key} ({reason})" for key, reason in reasons.items())
+            raise DriverError(f"{self.folder}: a sweep that has begun may not change {listed}. {ADVICE}")
+        larger = [key for key in changes if key.startswith("search.")]
+        if larger and state.confirmed:
+            raise DriverError(
+                f"{self.folder}: {', '.join(larger)} cannot change any more: the search is over, and its "
+                f"choice ({chosen}) is being confirmed or was. A new sweep may go on from what this one "
+                f"knows, with `search.warm_start: [{self.folder}]`."
+            )
+        if "search.trials" in changes and self.sweep.search.scheduler.kind == "pbt":
+            raise DriverError(f"{self.folder}: search.trials cannot change under PBT: it is the population")
+
+    def _write_sweep(self) -> None:
+        _write_atomically(self.folder / SWEEP, json.dumps(self.sweep.as_dict(), indent=2) + "\n")
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -246,10 +400,37 @@ class Driver:
         except BaseException as error:
             self._fault = error
             raise
+        self._delete_discarded()
         for record in records:
+            self._spent.see(record)
             for subscriber in list(self._subscribers):
                 self._notify(subscriber, record)
         return decisions
+
+    def _look_at_budgets(self) -> None:
+        budget, state = self.sweep.search.budget, self._state
+        if (budget.hours is None and budget.gpu_hours is None) or not state.open:
+            return
+        now, resources = self._clock(), self.sweep.resources
+        gpus = resources.workers * resources.gpus
+        for by, limit, spent in (
+            ("hours", budget.hours, self._spent.hours(now)),
+            ("gpu_hours", budget.gpu_hours, self._spent.slot_hours(now) * gpus),
+        ):
+            if limit is not None and spent >= limit and state.open:
+                reason = f"{spent:.3g} {by.replace('gpu_', 'GPU ')} were spent, of {limit:g} budgeted"
+                self.halt(by, reason, running="finish", confirm=True)
+
+    def _carry_out(self, request: Request) -> None:
+        match request.kind:
+            case "pause":
+                self._draining = True
+            case "stop":
+                self.halt("operator", "stopped by the operator", running="stop", confirm=request.confirm)
+            case "cancel" if request.trial is not None:
+                self.cancel(request.trial)
+            case "retry" if request.trial is not None:
+                self.retry(request.trial)
 
     def _notify(self, subscriber: Callable[[Event], None], event: Event) -> None:
         try:
@@ -265,12 +446,27 @@ class Driver:
         if trial.checkpoints:
             last = trial.checkpoints[-1]
             checkpoint = Checkpoint(last["epoch"], str(self.folder / last["path"]), last["digest"])
-        folder = self.folder / "trials" / trial.id
-        return Assignment(trial.id, trial.spec, trial.stage, trial.arm, folder, checkpoint, self.fence)
+        return Assignment(
+            trial=trial.id,
+            spec=trial.spec,
+            stage=trial.stage,
+            arm=trial.arm,
+            folder=self.folder / "trials" / trial.id,
+            checkpoint=checkpoint,
+            fence=self.fence,
+            lineage=self._lineage(trial),
+        )
+
+    def _lineage(self, trial: TrialState) -> tuple[dict[str, Any], ...]:
+        if trial.parent is None:
+            return ()
+        parent = self._state.trials[trial.parent]
+        link = {"trial": parent.id, "spec_hash": parent.spec_hash, "epochs": trial.inherited}
+        return (*self._lineage(parent), link)
 
     def _restart_epoch(self, trial: TrialState) -> int:
         """The epoch of the trial's last checkpoint that is still there; 0: it starts again."""
-        there = [c["epoch"] for c in trial.checkpoints if (self.folder / c["path"]).exists()]
+        there = [c["epoch"] for c in trial.checkpoints if self._there(self.folder / c["path"])]
         if trial.checkpoints and not there:
             _log.warning("%s: its checkpoints are gone; it starts again", trial.id)
         return max(there, default=0)
@@ -286,11 +482,17 @@ class Driver:
         if epoch != expected:
             raise DriverError(f"{trial.id} reported epoch {epoch} where epoch {expected} was due")
 
-    def _delete(self, checkpoint: Path) -> None:
-        try:
-            checkpoint.unlink(missing_ok=True)
-        except OSError as error:  # costs disk, not the sweep
-            _log.warning("%s: a superseded checkpoint cannot be deleted: %s", checkpoint, error.strerror)
+    def _delete_discarded(self) -> None:
+        for path in self._state.take_discarded():
+            try:
+                (self.folder / path).unlink(missing_ok=True)
+                if self._storage is not None:
+                    self._storage.delete(self.folder / path)
+            except (OSError, StoreError) as error:  # costs disk, not the sweep
+                _log.warning("a superseded checkpoint cannot be deleted: %s", error)
+
+    def _there(self, checkpoint: Path) -> bool:
+        return checkpoint.exists() or (self._storage is not None and self._storage.exists(checkpoint))
 
     def _portable(self, path: str) -> str:
         """Relative to the sweep's folder where possible, so that the folder can be moved."""
@@ -323,20 +525,34 @@ def _exists(name: str, folder: Path) -> str:
     )
 
 
-def _check_same(recorded: dict[str, Any], given: dict[str, Any], folder: Path) -> None:
-    was, now = dict(flatten(recorded)), dict(flatten(given))
-    changed = [key for key in {**was, **now} if was.get(key, ...) != now.get(key, ...)]
-    if changed:
+def _check_same(events: list[Event], given: SweepSpec, folder: Path) -> None:
+    """``given`` must be the sweep as it began, or as it was after a change (a crash may leave that file)."""
+    stage, now = events[0]["sweep"], plain(given.as_dict())
+    stages = [stage]
+    for event in events:
+        if event["event"] == "resumed" and event["changes"]:
+            stages.append(stage := changed(stage, event["changes"]))
+    if now not in stages:
         raise DriverError(
-            f"{folder}: this sweep began with other values of {', '.join(sorted(changed))}. Its results "
-            "would not belong together: resume it as it was, or start the new one under another name."
+            f"{folder}: this sweep began with other values of {', '.join(differences(stage, now))}. {ADVICE} "
+            f"To change what may: `ablate resume {given.name} --set KEY=VALUE`."
         )
 
 
+def _order(trial: TrialState) -> Order:
+    if trial.slot is None:
+        return Order.STOP
+    return Order.PAUSE if trial.pausing else Order.GO
+
+
 def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)  # a ledger need not lie in this folder
     partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise DriverError(f"{path}: cannot be written: {error.strerror}") from error

@@ -19,8 +19,22 @@ from typing import Any
 
 import ray
 
-from ablate.sweep.messages import Close, Command, Failed, Hello, Ran, Run, SlotPlan
-from ablate.sweep.post import Post
+from ablate.sweep.deaths import kills_on, why
+from ablate.sweep.messages import (
+    Beat,
+    Caller,
+    Close,
+    Command,
+    Failed,
+    Hello,
+    NoCheckpoint,
+    Ran,
+    Rest,
+    Rested,
+    Run,
+    SlotPlan,
+)
+from ablate.sweep.post import DESK, Post
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +54,15 @@ class GangDied(Exception):
 
 
 class Gang:
-    """``plan.workers`` ranks under the unique ``name``. Not thread-safe: one slot, one question at a time."""
+    """``plan.workers`` ranks under the unique ``name``, held by ``caller``. Not thread-safe: one slot, one
+    question at a time."""
 
-    def __init__(self, plan: SlotPlan, name: str) -> None:
-        self._plan, self._name = plan, name
+    def __init__(self, plan: SlotPlan, name: str, caller: Caller) -> None:
+        self._plan, self._name, self._caller = plan, name, caller
         self._post = Post.find(plan.post)
         self._sequence = 0
-        self._reason, self._ended = "its ranks returned", False
+        self._death, self._ended = "its ranks returned", False
+        self._kills: dict[str, int] = {}  # node of a rank -> processes killed there for want of memory
         self._fit = threading.Thread(target=self._hold_open, name=name, daemon=True)
         self._fit.start()
 
@@ -57,10 +73,17 @@ class Gang:
     def hello(self) -> str:
         """Wait until every rank is up. Returns the id of their placement group. Raises GangDied."""
         group: str = self.run("", Hello())
+        self.rest()
         return group
 
+    def rest(self) -> int:
+        """Let every rank forget its trial. Returns the most bytes that one still holds. Raises GangDied."""
+        ranks: list[Rested] = list(self._ask_all("", Rest()).values())
+        self._kills = {rank.node: rank.kills for rank in ranks}
+        return max(rank.memory for rank in ranks)
+
     def run(self, trial: str, command: Command) -> Any:
-        """Rank 0's answer to a command that every rank has carried out, or the Failed of a rank.
+        """Rank 0's answer to a command that every rank has carried out, or a rank's Failed or NoCheckpoint.
 
         Raises GangDied if the worker group died under it. Where one rank failed and another is stuck, waiting
         for it in a collective, the answer is the Failed and the gang is dead afterwards.
@@ -68,7 +91,8 @@ class Gang:
         answers = self._ask_all(trial, command)
         failures = [a for _, a in sorted(answers.items()) if isinstance(a, Failed)]
         if not failures:
-            return answers[0]
+            unread = [a for _, a in sorted(answers.items()) if isinstance(a, NoCheckpoint)]
+            return unread[0] if unread else answers[0]
         if len(answers) < self._plan.workers:
             log.warning("%s: %s left other ranks stuck; the gang is ended", self._name, failures[0])
             self.end()
@@ -117,29 +141,36 @@ class Gang:
                 if isinstance(ran.answer, Failed):
                     deadline = min(deadline, time.monotonic() + GRACE)
             if asked and not alive:
-                raise GangDied(self._reason)
+                raise GangDied(self._why())
         return answers
+
+    def _why(self) -> str:
+        killed = any((kills_on(node) or 0) > before for node, before in self._kills.items())
+        return why(self._death, killed_by_kernel=killed)
 
     def _hold_open(self) -> None:
         try:
             self._trainer().fit()
         except Exception as error:
-            self._reason = " ".join(str(error).split())[:500] or type(error).__name__
+            failures = getattr(error, "worker_failures", {}).values()
+            self._death = "\n".join(f"{type(e).__name__}: {e}" for e in (*failures, error))
 
     def _trainer(self) -> Any:
         import ray.train
-        from ray.train.torch import TorchTrainer
+        from ray.train.torch import TorchConfig, TorchTrainer
 
         os.environ |= {k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()}
         plan = self._plan
         return TorchTrainer(
             serve,
-            train_loop_config={"plan": plan, "name": self._name},
+            train_loop_config={"plan": plan, "name": self._name, "caller": self._caller},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=plan.workers,
                 use_gpu=plan.gpus > 0,
                 resources_per_worker={"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})},
             ),
+            # Later than a stall: a collective in vain is the sign of a rank that stands still.
+            torch_config=TorchConfig(timeout_s=int(2 * plan.stall) + 60),
             run_config=ray.train.RunConfig(name=self._name, storage_path=str(plan.scratch)),
         )
 
@@ -152,14 +183,21 @@ def serve(config: dict[str, Any]) -> None:
     from ablate.sweep.worker import Worker
     from ablate.train import World
 
-    plan, name = config["plan"], config["name"]
+    plan, name, caller = config["plan"], config["name"], config["caller"]
     world = World.from_process_group()
-    commands, end = _addresses(name, ray.train.get_context().get_world_rank())
+    rank = ray.train.get_context().get_world_rank()
+    commands, end = _addresses(name, rank)
     post = Post.find(plan.post)
+
+    def beat(beat: Beat) -> None:
+        post.tell(DESK, (caller, beat))
+
     threading.Thread(target=_end_when_told, args=(post, end), daemon=True).start()
     with contextlib.suppress(FileNotFoundError):  # another machine may not have it
         os.chdir(plan.working_directory)
-    worker = Worker(plan, world)
+    node = ray.get_runtime_context().get_node_id()
+    # One rank that stands still holds up all of them, so the first speaks for all.
+    worker = Worker(plan, world, caller.slot, node, beat if rank == 0 else None)
     while True:
         [(ticket, run)] = post.take(commands)
         match run.command:

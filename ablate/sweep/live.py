@@ -14,9 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,98 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.ledger import Event
-from ablate.report.trials import TrialRecord, fold_event
+from ablate.report.trials import TrialRecord
+from ablate.sweep.progress import Progress
 
 _log = logging.getLogger(__name__)
 _QUIET = 0.5  # seconds between two plain lines of ordinary trials
 _HEARTBEAT = 60.0
 _SHOWN = 8  # running trials on the panel
-
-
-@dataclass
-class Progress:
-    """What the view knows: the fold of the events, and the pace since this driver began."""
-
-    sweep: dict[str, Any] = field(default_factory=dict)
-    records: dict[str, TrialRecord] = field(default_factory=dict)
-    chosen: Event | None = None
-    ended: Event | None = None
-    began: float = 0.0
-    now: float = 0.0
-    reports: int = 0
-
-    def update(self, event: Event) -> None:
-        """Take in one event."""
-        fold_event(self.records, event)
-        self.now = event["time"]
-        match event["event"]:
-            case "opened":
-                self.sweep, self.began = event["sweep"], event["time"]
-            case "resumed":
-                self.began, self.reports = event["time"], 0
-            case "reported":
-                self.reports += 1
-            case "chosen":
-                self.chosen = event
-            case "ended":
-                self.ended = event
-
-    @property
-    def objective(self) -> str:
-        return str(self.sweep["search"]["objective"]["metric"])
-
-    @property
-    def planned(self) -> int:
-        """Trials of both stages."""
-        return int(self.sweep["search"]["trials"]) + len(self._arms()) * self._seeds()
-
-    @property
-    def done(self) -> int:
-        return sum(r.finished for r in self.records.values())
-
-    def counts(self) -> Counter[str]:
-        """Trials by state."""
-        return Counter(r.state for r in self.records.values())
-
-    def running(self) -> list[TrialRecord]:
-        return [r for r in self.records.values() if r.state == "RUNNING"]
-
-    def best(self) -> TrialRecord | None:
-        """The best completed trial of the search so far."""
-        sign = 1 if self.sweep["search"]["objective"]["mode"] == "max" else -1
-        complete = [r for r in self.records.values() if r.stage == "search" and r.state == "COMPLETE"]
-        return max(complete, key=lambda r: sign * r.metrics[self.objective], default=None)
-
-    def seconds_left(self) -> float | None:
-        """At the pace of epochs since this driver began; None before there is one."""
-        if self.reports == 0 or self.now <= self.began:
-            return None
-        return self._epochs_left() * (self.now - self.began) / self.reports
-
-    def _epochs_left(self) -> float:
-        full = max(1, self.sweep["base"]["optim"]["epochs"])
-        search = [r for r in self.records.values() if r.stage == "search"]
-        ended = [max(1, r.epochs) for r in search if r.finished]
-        usual = sum(ended) / len(ended) if ended else full
-        waiting = int(self.sweep["search"]["trials"]) - len(ended)
-        left = waiting * usual - sum(min(usual, r.epochs) for r in search if not r.finished)
-        for arm in self._arms():
-            ladder = [r for r in self.records.values() if r.stage == "confirm" and r.arm == arm]
-            each = 1 if arm in self._confirm().get("controls", ()) else full
-            left += each * self._seeds() - sum(each if r.finished else r.epochs for r in ladder)
-        return max(0.0, left)
-
-    def _confirm(self) -> dict[str, Any]:
-        return self.sweep["confirm"] or {}
-
-    def _arms(self) -> list[str]:
-        if self.chosen:
-            return list(self.chosen["arms"])
-        plan = self._confirm()
-        return ["best", *plan["references"], *plan["controls"]] if plan else []
-
-    def _seeds(self) -> int:
-        return int(self._confirm().get("seeds", 0))
 
 
 class LiveView:
@@ -130,7 +42,7 @@ class LiveView:
         self._live: Live | None = None
         self._greeted = self._broken = False
         self._last_line = 0.0
-        self._best: str | None = None
+        self._best: TrialRecord | None = None
 
     def __enter__(self) -> LiveView:
         if self.console.is_terminal:
@@ -159,28 +71,41 @@ class LiveView:
         if not self._greeted:
             self._greeted, self._last_line = True, event["time"] - _QUIET
             self._print(_greeting(self.progress))
-        line, urgent = self._line(event)
-        if line and (urgent or event["time"] - self._last_line >= _QUIET):
-            self._last_line = event["time"]
-            self._print(line)
+        urgent = self._is_news(event)
+        if urgent or event["time"] - self._last_line >= _QUIET:
+            line = self._line(event)
+            if line:
+                self._last_line = event["time"]
+                self._print(line)
 
-    def _line(self, event: Event) -> tuple[str | None, bool]:
-        """The plain line for an event, and whether it must not be left out."""
+    def _is_news(self, event: Event) -> bool:
+        """Whether this must not be left out."""
+        p = self.progress
+        if event["event"] == "finished" and p.best is not self._best:
+            self._best = p.best
+            return True
+        lost = event["event"] == "finished" and event["state"] in ("FAILED", "COLLAPSED")
+        return lost or event["event"] in ("closed", "retried", "chosen", "ended")
+
+    def _line(self, event: Event) -> str | None:
+        """The plain line for an event, if there is anything to say."""
         p = self.progress
         match event["event"]:
             case "finished":
-                record, best = p.records[event["trial"]], p.best()
-                news = best is record and best.trial != self._best
-                self._best = best.trial if best else None
-                text = f"{_count(p)} {_outcome(p, record)}{'  <- best' if news else ''} | {_state(p)}"
-                return text, news or record.state in ("FAILED", "COLLAPSED")
+                record = p.records[event["trial"]]
+                news = "  <- best" if record is p.best else ""
+                return f"{_count(p)} {_outcome(p, record)}{news} | {_state(p)}"
+            case "closed":
+                return f"the search asks for no more trials{_because(event['reason'])}"
+            case "retried":
+                return f"{event['trial']} is to run again"
             case "chosen":
-                return _choice(event, p.objective), True
+                return _choice(event, p.objective)
             case "ended":
-                return f"ended after {p.done} trials" + _because(event["reason"]), True
+                return f"ended after {p.done} trials" + _because(event["reason"])
             case "reported" if event["time"] - self._last_line >= _HEARTBEAT:
-                return f"{_count(p)} {event['trial']} epoch {event['epoch']} | {_state(p)}", False
-        return None, False
+                return f"{_count(p)} {event['trial']} epoch {event['epoch']} | {_state(p)}"
+        return None
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -212,6 +137,8 @@ def _outcome(p: Progress, record: TrialRecord) -> str:
         score = score if test is None else f" probe.h.test {test:.4f}"
     else:
         label = record.trial
+    if record.duplicate_of:
+        return f"{label} {record.state.lower()}{score}{_because(record.reason)}"
     if record.state == "COMPLETE":
         return f"{label} complete{score}"
     if record.state == "PRUNED":
@@ -220,14 +147,31 @@ def _outcome(p: Progress, record: TrialRecord) -> str:
 
 
 def _state(p: Progress) -> str:
-    counts, best = p.counts(), p.best()
+    counts, best = p.counts(), p.best
     lost = counts["FAILED"] + counts["COLLAPSED"]
-    parts = [f"{counts['RUNNING']} running, {counts['PRUNED']} stopped, {lost} failed"]
+    states = {"running": counts["RUNNING"], "stopped": counts["PRUNED"], "failed": lost}
+    rare = {"paused": counts["PAUSED"], "repeated": len(p.duplicates)}
+    states |= {name: count for name, count in rare.items() if count}
+    parts = [", ".join(f"{count} {name}" for name, count in states.items())]
     if best:
         parts.insert(0, f"best {best.metrics[p.objective]:.4f} ({best.trial})")
     if (left := p.seconds_left()) is not None and not p.ended:
-        parts.append(f"{_duration(left)} left")
+        parts.append(f"{duration(left)} left")
+    if not (p.closed or p.chosen or p.ended):
+        parts += [text for name, text in amounts(p.budget()).items() if name != "trials"]
     return " | ".join(parts)
+
+
+def amounts(budget: dict[str, tuple[float, float]]) -> dict[str, str]:
+    """``"epochs": "epochs 12 of 60"`` of every limit on the search."""
+    return {
+        name: f"{name.replace('_', ' ')} {_number(used)} of {_number(allowed)}"
+        for name, (used, allowed) in budget.items()
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
 def _choice(event: Event, objective: str) -> str:
@@ -241,7 +185,7 @@ def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """``40 s``, ``7 min``, ``3 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -250,7 +194,7 @@ def _duration(seconds: float) -> str:
 
 
 def _panel(p: Progress) -> RenderableType:
-    stage = "ended" if p.ended else "confirm" if p.chosen else "search"
+    stage = "search closed" if p.closed and not p.chosen else p.stage
     head = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, p.planned), completed=p.done, width=30)
     head.add_row(Text(p.sweep["name"], style="bold"), Text(stage), bar, Text(_count(p)))
@@ -258,8 +202,10 @@ def _panel(p: Progress) -> RenderableType:
     running = p.running()
     if running:
         parts.append(_running_table(p, running))
-    lost = [r for r in p.records.values() if r.state in ("FAILED", "COLLAPSED")]
-    parts += [Text(_outcome(p, r), style="red", overflow="ellipsis", no_wrap=True) for r in lost[-3:]]
+    if p.closed and not p.chosen:
+        parts.append(Text(f"the search asks for no more trials{_because(p.closed['reason'])}"))
+    lost = [Text(_outcome(p, r), style="red", overflow="ellipsis", no_wrap=True) for r in p.lost()[-3:]]
+    parts += lost
     return Group(*parts)
 
 

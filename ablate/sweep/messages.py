@@ -22,6 +22,20 @@ class Caller:
 
 
 @dataclass(frozen=True)
+class SlotUp:
+    """The slot's process has started; ``process`` is its Ray handle, by which it can be ended."""
+
+    process: Any
+
+
+@dataclass(frozen=True)
+class Worn:
+    """The slot ends its process, which Tune then starts again: it has run long enough."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class WantLease:
     """A place for a gang; answered when the cluster has one (GO), or when there is no need (LEAVE)."""
 
@@ -40,7 +54,21 @@ class GangGone:
 
 @dataclass(frozen=True)
 class WantWork:
-    """A trial; answered with Work as soon as there is one, or with LEAVE."""
+    """A trial; answered with Work as soon as there is one, or with LEAVE.
+
+    ``node``: where the slot's process runs; ``kills``: processes killed there so far for want of memory.
+    """
+
+    node: str = ""
+    kills: int = 0
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The trial moves: ``count`` grows with every command and every step of training. Not answered."""
+
+    trial: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -73,15 +101,26 @@ class Crashed:
     reason: str
 
 
-Request = WantLease | GangUp | GangGone | WantWork | Reported | Checkpointed | Ended | Crashed
+@dataclass(frozen=True)
+class Unreadable:
+    """The checkpoint that the trial was to go on from is missing or damaged."""
+
+    trial: str
+    path: str
+    reason: str
+
+
+AboutTrial = Reported | Checkpointed | Ended | Crashed | Unreadable
+Request = SlotUp | Worn | WantLease | GangUp | GangGone | WantWork | Beat | AboutTrial
 
 # --- the desk answers -----------------------------------------------------------------------------------
 
 
 class Verdict(Enum):
     GO = "go on"
-    STOP = "this trial is pruned: say that it ended, then ask for work"
+    STOP = "this trial is no longer yours: ask for work"
     SAVE = "write a checkpoint, say where, then leave"
+    PAUSE = "write a checkpoint, say where, then ask for work: this trial waits"
     LEAVE = "write nothing more and leave"
 
 
@@ -96,6 +135,7 @@ class Work:
     folder: Path
     checkpoint: Any
     fence: int
+    lineage: tuple[dict[str, Any], ...] = ()
 
 
 Reply = Verdict | Work
@@ -105,9 +145,17 @@ Reply = Verdict | Work
 
 @dataclass(frozen=True)
 class Start:
-    """Make the trial ready; answers whether it is already done."""
+    """Make the trial ready; answers whether it is already done, or NoCheckpoint."""
 
     work: Work
+
+
+@dataclass(frozen=True)
+class NoCheckpoint:
+    """The trial's checkpoint cannot be used; the trial is gone."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -135,6 +183,21 @@ class Finish:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """Forget the trial, if there still is one; answers Rested."""
+
+
+@dataclass(frozen=True)
+class Rested:
+    """A worker between two trials: the node it runs on, the bytes it holds, and how many processes the kernel
+    has killed there so far for want of memory."""
+
+    node: str
+    memory: int
+    kills: int
+
+
+@dataclass(frozen=True)
 class Hello:
     """Answers the id of the Ray placement group that the rank runs in."""
 
@@ -144,7 +207,7 @@ class Close:
     """Return from the train loop; answers nothing."""
 
 
-Command = Start | Step | Save | Finish | Hello | Close
+Command = Start | Step | Save | Finish | Rest | Hello | Close
 
 
 @dataclass(frozen=True)
@@ -187,6 +250,9 @@ class SlotPlan:
     cpus: int
     gpus: float
     checkpoint_every: int
+    stall: float  # seconds without a step after which a trial is given up
+    max_trials: int  # that a process runs before it is started afresh
+    max_growth: int  # bytes that it may hold more than after its first trial, before it is started afresh
     cache: Path
     scratch: Path
     working_directory: Path

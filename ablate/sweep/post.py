@@ -14,7 +14,9 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+DESK = "desk"  # the address of the driver process
 _WAITING = 100_000  # calls that may wait inside the actor at a time
 
 
@@ -26,8 +28,10 @@ class Post:
 
     @staticmethod
     def open(name: str) -> Post:
-        """Start it. It lasts as long as this object, at most as this process."""
-        return Post(ray.remote(num_cpus=0, max_concurrency=_WAITING)(_Office).options(name=name).remote())
+        """Start it on this node. It lasts as long as this object, at most as this process."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        office = ray.remote(num_cpus=0, max_concurrency=_WAITING)(_Office)
+        return Post(office.options(name=name, scheduling_strategy=here).remote())
 
     @staticmethod
     def find(name: str) -> Post:
@@ -46,8 +50,15 @@ class Post:
         """Wait for the answer to a message sent."""
         return cloudpickle.loads(ray.get(reference))
 
+    def tell(self, address: str, message: Any) -> None:
+        """Leave ``message`` at ``address``; there is no answer."""
+        self._actor.tell.remote(address, cloudpickle.dumps(message))
+
     def take(self, address: str, timeout: float | None = None) -> list[tuple[int, Any]]:
-        """All (ticket, message) left at ``address``; waits ``timeout`` seconds for the first, or for ever."""
+        """All (ticket, message) left at ``address``; waits ``timeout`` seconds for the first, or for ever.
+
+        What was told has a ticket that nobody waits for.
+        """
         found = ray.get(self._actor.take.remote(address, timeout))
         return [(ticket, cloudpickle.loads(message)) for ticket, message in found]
 
@@ -80,6 +91,9 @@ class _Office:
         self._open[ticket] = (address, answer)
         self._box(address).put_nowait((ticket, message))
         return await answer
+
+    async def tell(self, address: str, message: bytes) -> None:
+        self._box(address).put_nowait((next(self._tickets), message))
 
     async def take(self, address: str, timeout: float | None) -> list[tuple[int, bytes]]:
         box = self._box(address)

@@ -10,29 +10,34 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from ablate.spec.sweep import Resources
-from ablate.sweep.capacity import Leases, cluster_nodes, places
-from ablate.sweep.desk import Desk, SweepError
+from ablate.sweep.capacity import Leases, RoomWatch, cluster_nodes, groups, places, remove_group
+from ablate.sweep.desk import TICK, Desk, SweepError
 from ablate.sweep.driver import Driver
 from ablate.sweep.messages import MakeTrial, SlotPlan
-from ablate.sweep.post import Post
-from ablate.sweep.slot import DESK
+from ablate.sweep.post import DESK, Post
+from ablate.sweep.signals import two_stages
 from ablate.sweep.tune_adapter import hold_slots
 
 log = logging.getLogger(__name__)
 
-_TICK = 0.5  # seconds between looks at what only time changes: signals, dead slots, freed placement groups
-_OBJECT_STORE = 200 * 2**20  # bytes; only messages pass through it
+_OBJECT_STORE = 200 * 2**20  # bytes, where there is room for them; only messages pass through it
+_LEAST_OBJECT_STORE = 80 * 2**20  # bytes; Ray refuses less than 75 MB
+_WORKER_MEMORY = 600 * 2**20  # bytes that a worker holds before its first trial: interpreter, torch, Ray
+LINGER = 3.0  # seconds that slots have to leave by themselves at the end of a sweep
+MAX_TRIALS = 10_000  # that a process runs before it is started afresh
+MAX_GROWTH = 2**30  # bytes that it may hold more than after its first trial
 _SCRATCH = ".ray-"
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -61,7 +66,9 @@ def run_on_ray(
     with _connected(address), _scratch(driver.folder) as scratch:
         resources = driver.sweep.resources
         _check_room(resources, local=address is None)
-        desk = Desk(driver, Leases(resources.workers, resources.cpus, resources.gpus))
+        _check_memory(resources, local=address is None)
+        leases = Leases(resources.workers, resources.cpus, resources.gpus)
+        desk = Desk(driver, leases, end=lambda process: ray.kill(process))
         run = f"{driver.sweep.name}-{uuid.uuid4().hex[:8]}"
         plan = SlotPlan(
             post=f"post-{run}",
@@ -71,13 +78,16 @@ def run_on_ray(
             cpus=resources.cpus,
             gpus=resources.gpus,
             checkpoint_every=resources.checkpoint_every,
+            stall=resources.stall_minutes * 60,
+            max_trials=MAX_TRIALS,
+            max_growth=MAX_GROWTH,
             cache=cache.absolute(),
             scratch=scratch,
             working_directory=Path.cwd(),
             make_trial=make_trial,
         )
         post = Post.open(plan.post)
-        with _served(desk, post), _signals(desk):
+        with _served(desk, post, RoomWatch(_lease(resources))), two_stages(desk.drain):
             hold_slots(desk, plan, resources.slots)
         post.close()
     if desk.error is not None:
@@ -89,12 +99,35 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    local = {"include_dashboard": True, "object_store_memory": _OBJECT_STORE} if address is None else {}
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    local: dict[str, Any] = {}
+    if address is None:
+        local = {"include_dashboard": True, "object_store_memory": _object_store()}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
+        raise SweepError(_no_ray(address, error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _no_ray(address: str | None, error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    if address is not None:
+        return f"cannot use the Ray cluster at {address}: {said}"
+    if isinstance(error, PermissionError):
+        return f"cannot start Ray: {said}. If another user owns that folder, set RAY_TMPDIR to one of yours"
+    return f"cannot start Ray on this machine: {said}"
+
+
+def _object_store() -> int:
+    """Bytes of shared memory for Ray: little, and no more than half of what is free."""
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return _LEAST_OBJECT_STORE
+    return max(_LEAST_OBJECT_STORE, min(_OBJECT_STORE, free // 2))
 
 
 @contextlib.contextmanager
@@ -123,17 +156,47 @@ def _check_room(resources: Resources, *, local: bool) -> None:
     log.warning("%s; waiting for nodes", message)
 
 
+def _lease(resources: Resources) -> dict[str, float]:
+    """What one gang takes of the cluster."""
+    gpus = {"GPU": resources.workers * resources.gpus} if resources.gpus else {}
+    return {"CPU": float(resources.workers * resources.cpus), **gpus}
+
+
+def _check_memory(resources: Resources, *, local: bool) -> None:
+    fit = places(cluster_nodes(), cpus=resources.cpus, gpus=resources.gpus)
+    workers = min(resources.slots * resources.workers, fit)
+    free = ray.available_resources().get("memory", 0.0)
+    if local and workers * _WORKER_MEMORY > free:
+        log.warning(
+            "%d worker(s) hold about %d MiB before their first trial, but this machine has %d MiB to give; "
+            "if trials end as out of memory, lower resources.slots",
+            workers,
+            workers * _WORKER_MEMORY / 2**20,
+            free / 2**20,
+        )
+
+
 @contextlib.contextmanager
-def _served(desk: Desk, post: Post) -> Iterator[None]:
+def _served(desk: Desk, post: Post, room: RoomWatch) -> Iterator[None]:
     """Answer the slots from a thread, which alone talks to the desk and so to the driver."""
     closing = threading.Event()
 
     def serve() -> None:
+        deadline = None
         while not closing.is_set():
             replies = []
-            for ticket, (caller, request) in post.take(DESK, _TICK):
+            for ticket, (caller, request) in post.take(DESK, TICK):
                 replies += desk.receive(ticket, caller, request)
             post.answer(replies + desk.replies())
+            if not desk.done:
+                room.tick(working=desk.working, refused=desk.refused)
+            elif deadline is None:
+                deadline = time.monotonic() + LINGER
+            elif time.monotonic() > deadline:
+                # Slots that still start, or wait for their gang's room, cannot hear that all is over.
+                for group in groups():
+                    remove_group(group)
+                deadline = float("inf")
 
     def guarded() -> None:
         try:
@@ -150,28 +213,3 @@ def _served(desk: Desk, post: Post) -> Iterator[None]:
     finally:
         closing.set()
         thread.join()
-
-
-@contextlib.contextmanager
-def _signals(desk: Desk) -> Iterator[None]:
-    """The first SIGINT or SIGTERM drains the desk; the next has its usual effect."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def drain(*_: object) -> None:
-        log.warning("stopping: running trials save first; once more to abandon them")
-        desk.drain()
-        restore()
-
-    for number in before:
-        signal.signal(number, drain)
-    try:
-        yield
-    finally:
-        restore()

@@ -8,15 +8,19 @@ places the slots on the cluster and starts a dead one again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+import ray
 from ray import tune
 
+from ablate.sweep.deaths import oom_kills
 from ablate.sweep.gang import Gang, GangDied
 from ablate.sweep.messages import (
+    Beat,
     Caller,
     Checkpointed,
     Command,
@@ -26,21 +30,26 @@ from ablate.sweep.messages import (
     Finish,
     GangGone,
     GangUp,
+    NoCheckpoint,
     Reply,
     Reported,
     Request,
+    Rest,
     Save,
     SlotPlan,
+    SlotUp,
     Start,
     Step,
+    Unreadable,
     Verdict,
     WantLease,
     WantWork,
     Work,
+    Worn,
 )
-from ablate.sweep.post import Post
+from ablate.sweep.post import DESK, Post
 
-DESK = "desk"
+log = logging.getLogger(__name__)
 
 Ask = Callable[[Request], Reply]
 Execute = Callable[[str, Command], Any]  # (trial, command) -> its answer; raises TrialFailed
@@ -54,6 +63,28 @@ class TrialFailed(Exception):
         self.failed = failed
 
 
+class SlotWorn(Exception):
+    """Raised for Tune, which starts a slot that failed again: in a fresh process."""
+
+
+class Wear:
+    """Counts what a process has been through, to say when a fresh one is due."""
+
+    def __init__(self, plan: SlotPlan) -> None:
+        self._plan = plan
+        self._trials, self._first = 0, 0
+
+    def after_trial(self, memory: int) -> str:
+        """Why a fresh process is due, or nothing; ``memory``: bytes that it holds between two trials."""
+        self._trials += 1
+        self._first = self._first or memory
+        if self._trials >= self._plan.max_trials:
+            return f"it has run {self._trials} trials"
+        if memory - self._first > self._plan.max_growth:
+            return f"it holds {memory / 2**20:.0f} MiB, {self._first / 2**20:.0f} MiB after its first trial"
+        return ""
+
+
 class Slot(tune.Trainable):  # type: ignore[misc]
     """``config`` is ``{"slot": number}``; ``plan`` comes through ``tune.with_parameters``."""
 
@@ -61,15 +92,18 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._plan = plan
         self._caller = Caller(f"slot-{config['slot']}", uuid.uuid4().hex[:8])
         self._post = Post.find(plan.post)
+        context = ray.get_runtime_context()
+        self._node = context.get_node_id()
+        self._ask(SlotUp(context.current_actor))
         self._gang: Gang | None = None
-        self._gangs = 0
+        self._gangs, self._wear = 0, Wear(plan)
         with contextlib.suppress(FileNotFoundError):  # another machine may not have it
             os.chdir(plan.working_directory)
         if plan.workers == 1:
             from ablate.sweep.worker import Worker
             from ablate.train import World
 
-            self._worker = Worker(plan, World.single())
+            self._worker = Worker(plan, World.single(), self._caller.slot, self._node, self._beat)
 
     def step(self) -> dict[str, Any]:
         """Run one trial to its end, or leave."""
@@ -82,17 +116,39 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def _run_one(self) -> Verdict:
         if self._plan.workers > 1 and self._renew_gang() is Verdict.LEAVE:
             return Verdict.LEAVE
-        work = self._ask(WantWork())
+        work = self._ask(WantWork(self._node, oom_kills()))
         if not isinstance(work, Work):
             return Verdict.LEAVE
         try:
-            return carry_out(work, self._execute, self._ask, every=self._plan.checkpoint_every)
+            verdict = carry_out(work, self._execute, self._ask, every=self._plan.checkpoint_every)
         except GangDied as error:
             return _verdict(self._ask(Crashed(work.trial, str(error))))
+        if verdict is not Verdict.LEAVE:
+            self._rest()
+        return verdict
+
+    def _rest(self) -> None:
+        """Let go of the trial, and of a process that has served long enough."""
+        gang = self._gang
+        try:
+            memory = gang.rest() if gang else self._worker.run(Rest()).memory
+        except GangDied:
+            return  # nobody's trial: the next gang is made as usual
+        if not (worn := self._wear.after_trial(memory)):
+            return
+        if gang:
+            log.info("%s ends its gang for a fresh one: %s", self._caller.slot, worn)
+            self._end_gang()
+        else:
+            self._ask(Worn(worn))
+            raise SlotWorn(worn)
 
     def _ask(self, request: Request) -> Reply:
         reply: Reply = self._post.ask(DESK, (self._caller, request))
         return reply
+
+    def _beat(self, beat: Beat) -> None:
+        self._post.tell(DESK, (self._caller, beat))
 
     def _execute(self, trial: str, command: Command) -> Any:
         gang = self._gang
@@ -106,15 +162,19 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         if self._gang is not None:
             if self._gang.alive:
                 return Verdict.GO
+            self._end_gang()
+        if self._ask(WantLease()) is Verdict.LEAVE:
+            return Verdict.LEAVE
+        self._gangs, self._wear = self._gangs + 1, Wear(self._plan)
+        caller = self._caller
+        self._gang = Gang(self._plan, f"{self._plan.run}-{caller.slot}-{caller.life}-{self._gangs}", caller)
+        return _verdict(self._ask(GangUp(self._gang.hello())))
+
+    def _end_gang(self) -> None:
+        if self._gang is not None:
             self._gang.close()
             self._gang = None
             self._ask(GangGone())
-        if self._ask(WantLease()) is Verdict.LEAVE:
-            return Verdict.LEAVE
-        self._gangs += 1
-        caller = self._caller
-        self._gang = Gang(self._plan, f"{self._plan.run}-{caller.slot}-{caller.life}-{self._gangs}")
-        return _verdict(self._ask(GangUp(self._gang.hello())))
 
 
 def carry_out(work: Work, execute: Execute, ask: Ask, *, every: int) -> Verdict:
@@ -122,18 +182,18 @@ def carry_out(work: Work, execute: Execute, ask: Ask, *, every: int) -> Verdict:
     trial = work.trial
     try:
         done = execute(trial, Start(work))
+        if isinstance(done, NoCheckpoint):
+            return _verdict(ask(Unreadable(trial, done.path, done.reason)))
         while not done:
             stepped = execute(trial, Step())
             done = stepped.done
             verdict = ask(Reported(trial, stepped.epoch, stepped.metrics))
-            if verdict is Verdict.STOP:
-                return Verdict.GO
-            if verdict is Verdict.LEAVE:
-                return Verdict.LEAVE
-            if not done and (verdict is Verdict.SAVE or stepped.epoch % every == 0):
+            save = verdict in (Verdict.SAVE, Verdict.PAUSE) or stepped.epoch % every == 0
+            if verdict not in (Verdict.STOP, Verdict.LEAVE) and save and not done:
                 checkpoint = execute(trial, Save(work.folder / str(work.fence)))
-                if ask(Checkpointed(trial, work.fence, checkpoint)) is Verdict.LEAVE:
-                    return Verdict.LEAVE
+                verdict = ask(Checkpointed(trial, work.fence, checkpoint))
+            if verdict in (Verdict.STOP, Verdict.LEAVE):
+                return Verdict.GO if verdict is Verdict.STOP else Verdict.LEAVE
         metrics = execute(trial, Finish())
     except TrialFailed as error:
         return _verdict(ask(Ended(trial, error.failed.state, error.failed.reason, {})))

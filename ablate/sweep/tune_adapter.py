@@ -8,10 +8,12 @@ loosely and torn down whenever nothing is pending, and a restored experiment can
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from ablate.sweep.deaths import kills_on, why
 from ablate.sweep.desk import Desk
 from ablate.sweep.messages import SlotPlan
 from ablate.sweep.slot import Slot
@@ -55,11 +57,24 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         self._desk = desk
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
-        reason = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-        self._desk.lost(f"slot-{trial.config['slot']}", reason[:500])
+        slot = f"slot-{trial.config['slot']}"
+        reason = why(_account(trial), killed_by_kernel=_more_kills(self._desk.kills(slot)))
+        self._desk.lost(slot, reason, with_node=reason.startswith("lost node"))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune saves its parts for a restore, which is never asked for
+
+
+def _account(trial: Any) -> str:
+    """What Tune knows of the slot's last failure; it appends each to one file."""
+    try:
+        return Path(trial.error_file).read_text().rpartition("Failure # ")[2]
+    except (OSError, TypeError):
+        return ""
+
+
+def _more_kills(before: tuple[str, int] | None) -> bool:
+    return before is not None and (kills_on(before[0]) or 0) > before[1]
 
 
 class _WhenDone(tune.Stopper):  # type: ignore[misc]

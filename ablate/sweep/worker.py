@@ -1,73 +1,167 @@
 """The worker: runs the commands of a slot on one trial after another, in one process.
 
 A slot of one worker has it in its own process; of a gang, every rank has one. Whatever a trial raises becomes
-its outcome, and the worker is as good as new for the next trial.
+its outcome, and the worker is as good as new for the next trial. A thread tells, by the trainer's steps,
+whether the trial moves; the desk ends a worker whose trial does not.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
-from ablate.sweep.messages import Command, Failed, Finish, MakeTrial, Save, SlotPlan, Start, Step, Stepped
+from ablate.sweep.deaths import memory_held, oom_kills
+from ablate.sweep.logs import TrialLog, log_file
+from ablate.sweep.messages import (
+    Beat,
+    Command,
+    Failed,
+    Finish,
+    MakeTrial,
+    NoCheckpoint,
+    Rest,
+    Rested,
+    Save,
+    SlotPlan,
+    Start,
+    Step,
+    Stepped,
+    Work,
+)
 from ablate.train import World
-from ablate.trial import TrialRun, describe_failure
+from ablate.trial import CheckpointError, TrialRun, describe_failure
+
+_BEATS = 8  # looks at the trial in the time after which it counts as stalled
+_LONGEST_BEAT = 30.0  # seconds
 
 
 class Worker:
-    """Holds at most one trial, and keeps what later trials can use again: process, imports, data, JIT."""
+    """Holds at most one trial, and keeps what later trials can use again: process, imports, data, JIT.
 
-    def __init__(self, plan: SlotPlan, world: World) -> None:
-        self._plan, self._world = plan, world
+    ``slot`` and ``node`` are names for logs and answers. ``beat`` is called, from a thread, when the trial
+    has moved.
+    """
+
+    def __init__(
+        self, plan: SlotPlan, world: World, slot: str, node: str, beat: Callable[[Beat], None] | None
+    ) -> None:
+        self._plan, self._world, self._slot, self._node = plan, world, slot, node
         self._make_trial: MakeTrial = plan.make_trial or TrialRun
         self._device = torch.device("cuda", torch.cuda.current_device()) if plan.gpus else torch.device("cpu")
         self._trial: Any = None
-        self._work: Any = None
+        self._work: Work | None = None
+        self._log: TrialLog | None = None
+        self._commands, self._busy = 0, False
+        threading.Thread(target=self._watch, args=(beat,), name="beat", daemon=True).start()
         gc.freeze()  # or _drop would walk through every imported module: 0.2 s and more a trial
 
     def run(self, command: Command) -> Any:
         """The answer that ``messages`` promises for the command, or Failed, after which the trial is gone."""
+        self._commands, self._busy = self._commands + 1, True
         try:
-            return self._run(command)
+            return self._logged(command)
         except Exception as error:
             failure = describe_failure(error)
+        finally:
+            self._commands, self._busy = self._commands + 1, False
         self._drop()
         return Failed(failure.state, failure.reason)
+
+    def _logged(self, command: Command) -> Any:
+        if isinstance(command, Start):
+            self._drop()
+            self._log = TrialLog(log_file(command.work.folder, self._world.rank), self._title(command.work))
+        with self._log.receiving() if self._log else nullcontext():
+            try:
+                return self._run(command)
+            except Exception as error:
+                failure = describe_failure(error)
+                print(f"{failure.state}: {failure.reason}")
+                if failure.state == "FAILED":
+                    traceback.print_exception(error)
+                raise
 
     def _run(self, command: Command) -> Any:
         match command:
             case Start(work):
-                self._drop()
-                self._work = work
-                self._trial = self._make_trial(
-                    work.spec,
-                    cache=self._plan.cache,
-                    world=self._world,
-                    device=self._device,
-                    threads=self._plan.cpus,
-                    through_collapse=work.stage == "confirm",  # a collapsed seed keeps its real score there
-                )
-                if work.checkpoint is not None:
-                    self._trial.restore(work.checkpoint)
-                return self._trial.done
+                return self._start(work)
             case Step():
                 report = self._trial.step()
                 return Stepped(report.epoch, report.metrics, self._trial.done)
             case Save(folder):
                 return self._trial.save(folder)
             case Finish():
+                assert self._work is not None
                 work = self._work
-                metrics = self._trial.finish(work.folder, arm=work.arm, stage=work.stage)
+                return self._trial.finish(work.folder, arm=work.arm, stage=work.stage, lineage=work.lineage)
+            case Rest():
                 self._drop()
-                return metrics
+                return Rested(self._node, self._memory(), oom_kills())
         raise TypeError(f"no command of a trial: {command!r}")
+
+    def _start(self, work: Work) -> bool | NoCheckpoint:
+        self._work = work
+        self._trial = self._make_trial(
+            work.spec,
+            cache=self._plan.cache,
+            world=self._world,
+            device=self._device,
+            threads=self._plan.cpus,
+            through_collapse=work.stage == "confirm",  # a collapsed seed keeps its real score there
+        )
+        if work.checkpoint is not None:
+            try:
+                self._trial.restore(work.checkpoint)
+            except CheckpointError as error:
+                return NoCheckpoint(work.checkpoint.path, str(error))
+        done: bool = self._trial.done
+        return done
+
+    def _title(self, work: Work) -> str:
+        after = f"after epoch {work.checkpoint.epoch}" if work.checkpoint else "from the beginning"
+        return (
+            f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {work.trial} {after}, {self._slot} rank "
+            f"{self._world.rank} of {self._world.size}, {socket.gethostname()} process {os.getpid()}, "
+            f"fence {work.fence}"
+        )
+
+    def _memory(self) -> int:
+        gpu = torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else 0
+        return memory_held() + gpu
 
     def _drop(self) -> None:
         """Free the last trial's memory before the next one needs it."""
-        if self._trial is not None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._work is not None:
             self._trial = self._work = None
             gc.collect()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _watch(self, beat: Callable[[Beat], None] | None) -> None:
+        """Tell of every move, and write where a trial that does not move stands into its log."""
+        every = min(_LONGEST_BEAT, self._plan.stall / _BEATS)
+        last, since, told = Beat("", 0), time.monotonic(), False
+        while True:
+            time.sleep(every)
+            work, trial = self._work, self._trial
+            now = Beat(work.trial if work else "", self._commands + getattr(trial, "progress", 0))
+            if now != last:
+                last, since, told = now, time.monotonic(), False
+                if beat is not None and now.trial:
+                    beat(now)
+            elif self._busy and not told and time.monotonic() - since > self._plan.stall - 2 * every:
+                told = True
+                faulthandler.dump_traceback(2)

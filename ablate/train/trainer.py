@@ -51,6 +51,7 @@ class Trainer:
     def __init__(self, spec: TrialSpec, data: Dataset, world: World, device: torch.device) -> None:
         self.spec, self.data, self.world, self.device = spec, data, world, device
         self.epoch = 0
+        self.progress = 0  # steps taken by this object, for whoever wants to know that it moves
         model = build_model(spec).to(device)
         self.model: ContrastiveModel = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if spec.compute.batch_stats == "global":
@@ -112,6 +113,7 @@ class Trainer:
     def _train_step(self, v1: Tensor, v2: Tensor, step: int) -> Tensor:
         """One optimiser step; returns this worker's share of the loss."""
         assert self.optimiser is not None
+        self.progress += 1
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.spec.optim, step, self.steps)
         self.optimiser.zero_grad(set_to_none=True)
@@ -158,4 +160,7 @@ class Trainer:
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         if self.optimiser:
-            self.optimiser.load_state_dict(state["optimiser"])
+            # Its moments, but not its settings: those are this trial's, and the state may be of a trial with
+            # others that it goes on from.
+            settings = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({**state["optimiser"], "param_groups": settings})

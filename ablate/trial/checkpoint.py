@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ablate.trial.durable import make_folder, sync_folder, write_durably
+
+_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -25,26 +29,14 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(state: dict[str, Any], epoch: int, folder: Path) -> Checkpoint:
-    """Write ``folder/epoch-NNNN.pt`` atomically and durably."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``folder/epoch-NNNN.pt`` atomically and durably. Raises OSError (ENOSPC) if it does not fit."""
+    make_folder(folder)
     path = folder / f"epoch-{epoch:04d}.pt"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    digest = _digest(partial)
-    partial.replace(path)
-    _sync(folder)  # the new name too
-    return Checkpoint(epoch, str(path), digest)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    written = io.BytesIO()  # so that its size is known before, and its digest is of what was meant
+    torch.save(state, written)
+    write_durably(path, written.getbuffer())
+    sync_folder(folder)
+    return Checkpoint(epoch, str(path), hashlib.sha256(written.getbuffer()).hexdigest()[:_DIGITS])
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
@@ -58,6 +50,12 @@ def load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> dict[str, A
     return state
 
 
+def set_aside(path: Path) -> None:
+    """Keep a damaged checkpoint from being used again. One that cannot be reached from here stays."""
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]

@@ -6,10 +6,15 @@ import torch
 
 from ablate.data import DataError
 from ablate.train import Diverged, TrainingError
+from ablate.trial.durable import FULL
 
 
 class TrialFailure(Exception):
-    """The trial ends as ``state``, one of COLLAPSED and FAILED, because of ``reason``."""
+    """The trial ends as ``state``, one of COLLAPSED and FAILED, because of ``reason``.
+
+    The state HALTED is none of the trial's doing (a full disk, storage out of reach) and would strike every
+    other trial too: the sweep has to end here, with this trial unfinished, and to be resumed.
+    """
 
     def __init__(self, state: str, reason: str) -> None:
         super().__init__(f"{state}: {reason}")
@@ -23,6 +28,8 @@ def describe_failure(error: BaseException) -> TrialFailure:
     """Turn anything raised by a trial into an outcome."""
     if isinstance(error, TrialFailure):
         return error
+    if isinstance(error, OSError) and error.errno in FULL:
+        return TrialFailure("HALTED", f"the disk is full: {error.strerror}")
     if isinstance(error, Diverged):
         return TrialFailure("FAILED", f"nan: {error}")
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):

@@ -5,9 +5,10 @@ Every slot, gang and backend runs trials through this; it knows neither Ray nor 
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ablate.spec.identity import run_identity
 from ablate.spec.trial import TrialSpec
 from ablate.train import Trainer, TrainReport, World
 from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ablate.trial.durable import make_folder, sync_folder, write_durably
 from ablate.trial.measures import Probed, fit_probes, spectra, split_metrics, validation_metrics
 from ablate.trial.outcome import TrialFailure, describe_failure
 
@@ -68,6 +70,11 @@ class TrialRun:
         return self.trainer.epoch
 
     @property
+    def progress(self) -> int:
+        """Grows with every step of training: a trial in which it does not stands still."""
+        return self.trainer.progress
+
+    @property
     def done(self) -> bool:
         if self.spec.optim.epochs == 0:
             return self._reported_untrained
@@ -87,7 +94,7 @@ class TrialRun:
         else:
             report = next(self._epochs)
             metrics = {"loss": report.loss, "views_per_second": report.views_per_second}
-        if self.world.rank == 0 and (self.done or self.epoch % self.spec.measure.every == 0):
+        if self.world.rank == 0 and (self.done or self.spec.measure.at(self.epoch)):
             metrics |= validation_metrics(self.trainer.model, self.data, self.spec, self._probed())
             self._check(metrics)
         return EpochReport(self.epoch, metrics)
@@ -119,8 +126,17 @@ class TrialRun:
         """Go on from a checkpoint, exactly. Raises CheckpointError if the file is not the one written."""
         self.trainer.load_state_dict(load_checkpoint(checkpoint, self.device))
 
-    def finish(self, folder: Path | None, *, arm: str = "trial", stage: str = "train") -> dict[str, float]:
+    def finish(
+        self,
+        folder: Path | None,
+        *,
+        arm: str = "trial",
+        stage: str = "train",
+        lineage: Sequence[Mapping[str, Any]] = (),
+    ) -> dict[str, float]:
         """Read the test split, once, and write the trial's artifacts (rank 0; other ranks return {}).
+
+        ``lineage`` names the trials from whose weights this one went on, the oldest first.
 
         Into ``folder``, if given: ``spec.json``, ``identity.json``, ``metrics.json``; ``correct.npz``:
         per-example correctness [N] of every probe; ``spectrum.npz``: singular values of h and z;
@@ -131,35 +147,53 @@ class TrialRun:
         correct, scores = split_metrics(self.trainer.model, self._probed(), self.data.test, self.spec)
         metrics = {f"{name}.test": score for name, score in scores.items()}
         if folder is not None:
-            self._write_artifacts(folder, metrics, correct, arm, stage)
+            identity = self._identity(arm, stage, lineage)
+            self._write_artifacts(folder, metrics, correct, identity)
         return metrics
 
     def _write_artifacts(
-        self, folder: Path, metrics: dict[str, float], correct: dict[str, torch.Tensor], arm: str, stage: str
+        self,
+        folder: Path,
+        metrics: dict[str, float],
+        correct: dict[str, torch.Tensor],
+        identity: dict[str, Any],
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         model = self.trainer.model
-        _save_arrays(folder / "correct.npz", correct)
-        _save_arrays(folder / "spectrum.npz", spectra(self._probed().train))
+        write_durably(folder / "correct.npz", _arrays(correct))
+        write_durably(folder / "spectrum.npz", _arrays(spectra(self._probed().train)))
         for name, module in (("encoder", model.encoder), ("head", model.head)):
-            # On the CPU, so that a machine without a GPU loads them too.
-            torch.save({k: v.cpu() for k, v in module.state_dict().items()}, folder / f"{name}.pt")
-        identity = run_identity(
+            write_durably(folder / f"{name}.pt", _weights(module))
+        for name, value in (("spec", self.spec.as_dict()), ("identity", identity), ("metrics", metrics)):
+            text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+            write_durably(folder / f"{name}.json", text.encode())
+        sync_folder(folder)  # before the trial counts as finished
+
+    def _identity(self, arm: str, stage: str, lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return run_identity(
             self.spec,
             arm=arm,
             stage=stage,
+            lineage=lineage,
             data=self.data.digest,
             device=self.device.type if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
             workers=self.world.size,
             threads=self.threads,
         )
-        for name, value in (("spec", self.spec.as_dict()), ("identity", identity), ("metrics", metrics)):
-            (folder / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def _save_arrays(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def _arrays(tensors: dict[str, torch.Tensor]) -> memoryview:
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-    np.savez(path, **arrays)
+    written = io.BytesIO()
+    np.savez(written, **arrays)
+    return written.getbuffer()
+
+
+def _weights(module: torch.nn.Module) -> memoryview:
+    """On the CPU, so that a machine without a GPU loads them too."""
+    written = io.BytesIO()
+    torch.save({k: v.cpu() for k, v in module.state_dict().items()}, written)
+    return written.getbuffer()
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def test_sweep_and_resume_hand_their_options_on(tmp_path: Path, monkeypatch: pyt
         "address": "head:1",
         "cache": None,
         "resume": False,
+        "changes": None,
+        "storage": None,
     }
     assert second == {**first, "resume": True}
 
@@ -113,6 +115,15 @@ def test_data_commands_build_list_and_inspect(tmp_path: Path) -> None:
     shown = runner.invoke(app, ["data", "inspect", str(path), *cache])
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.rstrip().splitlines()[-2].replace("│", " ").split() == ["all", "160", "40", "100"]
+
+
+def test_a_damaged_data_set_is_listed_as_that(tmp_path: Path) -> None:
+    for name, text in (("torn", '{"digest": "to'), ("empty", "{}"), ("other", "[1]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "meta.json").write_text(text)
+    result = runner.invoke(app, ["data", "list", "--cache", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("damaged (") == 3
 
 
 def test_data_build_reads_a_trial_that_extends_another(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_missing_or_repeated_line_is_an_error(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.jsonl"
-    monkeypatch.setattr("ablate.ledger.log.FORMAT", FORMAT + 1)
+    monkeypatch.setattr("ablate.ledger.record.FORMAT", FORMAT + 1)
     write(path, OPENED)
     monkeypatch.undo()
     with pytest.raises(LedgerError, match=f"line 1: format version {FORMAT + 1}; .* reads {FORMAT}"):

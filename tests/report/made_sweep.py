@@ -139,6 +139,9 @@ class Made:
             params=params,
             spec=json.loads(json.dumps(spec.as_dict())),
             spec_hash=spec_hash(spec),
+            duplicate_of=None,
+            parent=None,
+            checkpoint=None,
         )
         self._add("started", trial=trial, slot="s0", fence=1)
 

@@ -13,17 +13,20 @@ from ablate.report import results_table, write_results
 from ablate.report.trials import fold_trials
 from tests.report.made_sweep import SHARE, Made
 
-IDENTITY = ["trial_id", "arm", "stage", "seed", "spec_hash", "state", "reason", "epochs"]
+IDENTITY = [
+    "trial_id", "arm", "stage", "seed", "spec_hash", "state", "reason", "epochs", "duplicate_of", "parent",
+    "inherited_epochs",
+]  # fmt: skip
 
 
 def test_one_row_a_trial_with_columns_in_the_promised_order() -> None:
     made = Made().search().confirm()
     table = results_table(made.events)
     names = table.column_names
-    assert names[:8] == IDENTITY
+    assert names[: len(IDENTITY)] == IDENTITY
     params = json.loads(table.schema.metadata[b"ablate.params"])
     metrics = json.loads(table.schema.metadata[b"ablate.metrics"])
-    assert names[8:] == params + metrics
+    assert names[len(IDENTITY) :] == params + metrics
     assert params[:4] == list(made.sweep.space)
     assert {"head.hidden", "optim.epochs"} <= set(params[4:])
     assert metrics == ["loss", "probe.h.test", "probe.h.val"]
@@ -64,7 +67,7 @@ def test_impossible_draws_have_a_row_without_a_spec() -> None:
     made = Made()
     made._add(
         "asked", trial="t0000", number=0, stage="search", arm="search", seed=0,
-        params={"optim.lr": 0.5}, spec=None, spec_hash=None,
+        params={"optim.lr": 0.5}, spec=None, spec_hash=None, duplicate_of=None, parent=None, checkpoint=None,
     )  # fmt: skip
     made._finish("t0000", "FAILED", "impossible configuration", 0, {})
     row = results_table(made.events).to_pylist()[0]

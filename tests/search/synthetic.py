@@ -31,7 +31,10 @@ def sweep(
     mode: str = "max",
     name: str = "s",
     seed: int = 0,
+    resources: dict[str, Any] | None = None,
+    **search: Any,
 ) -> SweepSpec:
+    """``search`` holds further parts of it, or replaces those made here."""
     scheduler = {"kind": "asha", "rungs": rungs, "reduction": reduction} if rungs else {"kind": "none"}
     return SweepSpec.model_validate(
         {
@@ -49,8 +52,10 @@ def sweep(
                 "scheduler": scheduler,
                 "objective": {"metric": METRIC, "mode": mode},
                 "seed": seed,
+                **search,
             },
             "confirm": confirm,
+            "resources": resources or {},
         }
     )
 

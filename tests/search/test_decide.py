@@ -11,11 +11,11 @@ from optuna.trial import TrialState as OptunaState
 from ablate.search import MAX_ABANDONED, InvalidEvent, TrialState, begin, decide
 from ablate.spec.identity import spec_hash
 from ablate.spec.trial import TrialSpec
-from tests.search.synthetic import METRIC, SEEDS, sweep
+from tests.search.synthetic import LR, METRIC, SEEDS, sweep
 
 
 class Course:
-    """A sweep under way: its state, and all events so far."""
+    """A sweep under way: its state, and all events so far. ``options`` are those of ``synthetic.sweep``."""
 
     def __init__(self, **options: Any) -> None:
         opened = {"event": "opened", "sweep": sweep(**options).as_dict(), "fence": 1}
@@ -37,12 +37,33 @@ class Course:
     def end(self, trial: str, state: str = "COMPLETE", **metrics: float) -> list[dict[str, Any]]:
         return self.happens("outcome", trial=trial, state=state, reason="", metrics=metrics)
 
+    def run_all(self, value: float) -> None:
+        """One trial after another, to the end of the sweep."""
+        while self.state.ended is None:
+            started = self.happens("wanted", slot="a")
+            if started and started[-1]["event"] == "started":
+                self.finish(started[-1]["trial"], value)
+
     def run(self, value: float) -> list[dict[str, Any]]:
         """One trial from start to end."""
-        trial = self.start()
-        for epoch in range(1, trial.last_epoch + 1):
-            self.report(trial.id, epoch, value)
-        return self.end(trial.id, **{METRIC: value})
+        return self.finish(self.start().id, value)
+
+    def finish(self, trial: str, value: float) -> list[dict[str, Any]]:
+        """A started trial, from where it stands to its end."""
+        known = self.state.trials[trial]
+        for epoch in range(known.epochs + 1, known.last_epoch + 1):
+            if "finished" in self.report(trial, epoch, value):
+                return []
+        return self.end(trial, **{METRIC: value})
+
+    def save(self, trial: str, epoch: int) -> list[dict[str, Any]]:
+        path = f"trials/{trial}/1/{epoch}"
+        return self.happens("checkpointed", trial=trial, epoch=epoch, path=path, digest="d", fence=1)
+
+    def resume(self, **epochs: int) -> list[dict[str, Any]]:
+        """A new driver; unfinished trials restart from the beginning unless ``epochs`` says otherwise."""
+        restarts = {t.id: epochs.get(t.id, 0) for t in self.state.unfinished()}
+        return self.happens("resumed", fence=self.state.fence + 1, epochs=restarts, changes={})
 
     def decided(self, name: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == name]
@@ -138,7 +159,7 @@ def test_when_smaller_is_better_the_larger_is_stopped() -> None:
 
 
 def test_rungs_at_or_above_the_last_epoch_do_nothing() -> None:
-    epochs = {"optim.epochs": {"choice": [2]}}
+    epochs = {"optim.epochs": {"choice": [2]}, **LR}
     course = Course(trials=2, epochs=5, rungs=(2, 3), space=epochs)
     course.start("a"), course.start("b")
     for epoch in (1, 2):
@@ -160,7 +181,7 @@ def test_a_trial_without_the_objective_fails_with_a_reason(metrics: dict[str, fl
 
 def test_an_impossible_configuration_fails_and_the_search_goes_on() -> None:
     """A subvector wider than the encoder (64) is no trial."""
-    space = {"head.kind": {"choice": ["directclr"]}, "head.subvector": {"choice": [8, 8000]}}
+    space = {"head.kind": {"choice": ["directclr"]}, "head.subvector": {"choice": [8, 8000]}, **LR}
     course = Course(trials=12, space=space, sampler={"kind": "random"})
     while not course.state.ended:
         course.run(0.5)
@@ -242,13 +263,13 @@ def test_after_a_restart_unfinished_trials_come_first_and_rung_decisions_stand()
         course.report(course.start(slot).id, 1, value)
     course.happens("checkpointed", trial="t0001", epoch=1, path="x", digest="d", fence=1)
     course.report("t0001", 2, 0.7)
-    course.happens("resumed", fence=2, epochs={"t0000": 0, "t0001": 1})
+    course.happens("resumed", fence=2, epochs={"t0000": 0, "t0001": 1}, changes={})
     assert [course.start(slot).id for slot in ("c", "d")] == ["t0000", "t0001"]
     assert course.decided("started")[-1]["fence"] == 2
     assert sorted(course.state.trials["t0001"].curve) == [1]
     assert course.report("t0000", 1, 0.5) == [], "t0000 had been let through; .6 must not stop it now"
     assert course.report("t0001", 2, 0.7) == []
-    assert course.state.rungs[1].losses == [-0.6, -0.5]
+    assert course.state.rungs[0, 1].losses == [-0.6, -0.5]
     assert course.start("e").id == "t0002"
 
 

@@ -17,56 +17,118 @@ from tests.search.synthetic import BRANCHES, METRIC, SEEDS
 from tests.search.test_decide import Course
 
 SLOTS = ("a", "b", "c")
+FEW: dict[str, Any] = {"optim.lr": {"choice": [0.1, 0.2, 0.3]}}
+SWEEPS: dict[str, dict[str, Any]] = {
+    "asha": {"rungs": (1, 2), "space": BRANCHES, "confirm": SEEDS},
+    "hyperband": {"scheduler": {"kind": "hyperband", "rungs": [1, 2], "brackets": 3}},
+    "median": {"scheduler": {"kind": "median", "others": 2}, "budget": {"epochs": 12}},
+    "pbt": {
+        "scheduler": {"kind": "pbt", "every": 1, "mutate": ["optim.lr"]},
+        "resources": {"keep": ["best"]},
+    },
+    "duplicates": {"rungs": (1, 2), "space": FEW, "confirm": {**SEEDS, "controls": []}},
+}
 
 
-def history(choices: list[tuple[str, int]]) -> list[dict[str, Any]]:
+def history(choices: list[tuple[str, int]], kind: str = "asha") -> list[dict[str, Any]]:
     """What may happen in a sweep over three slots, driven by arbitrary choices; as read from a ledger."""
-    course = Course(trials=6, rungs=(1, 2), epochs=3, space=BRANCHES, confirm=SEEDS)
+    course = Course(**{"trials": 6, "epochs": 3, **SWEEPS[kind]})
     for slot, what in choices:
-        state = course.state
-        if state.ended:
-            break
-        if slot not in state.slots:
-            if what == 7:
-                course.happens("resumed", fence=state.fence + 1, epochs={t.id: 0 for t in state.unfinished()})
-            elif state.waiting or state.asked < 6 or state.ladder:
-                course.happens("wanted", slot=slot)
-            continue
-        trial = state.trials[state.slots[slot]]
-        epoch = max(trial.curve, default=0) + 1
-        if epoch <= trial.last_epoch and what < 6:
-            course.report(trial.id, epoch, what / 7 + epoch / 10)
-        elif what == 6:
-            course.end(trial.id, "COLLAPSED")
-        elif what == 7:
-            course.happens("abandoned", trial=trial.id, reason="gone", epoch=0)
+        if what >= 8:
+            operate(course, what)
+        elif slot in course.state.slots:
+            go_on(course, course.state.slots[slot], what)
+        elif course.state.ended is None and what == 7:
+            course.resume(**{t.id: t.epochs for t in course.state.unfinished() if t.paused})
         else:
-            course.end(trial.id, **{METRIC: what / 7})
+            in_vain = len(course.events)
+            if not course.happens("wanted", slot=slot):
+                del course.events[in_vain:]
     return [{"sequence": i, "time": 0.0, **plain(e)} for i, e in enumerate(course.events)]
 
 
-choices = st.lists(st.tuples(st.sampled_from(SLOTS), st.integers(0, 7)), max_size=60)
+def go_on(course: Course, trial: str, what: int) -> None:
+    """The slot of ``trial`` says something."""
+    known = course.state.trials[trial]
+    epoch = known.epochs + 1
+    if known.pausing:
+        course.save(trial, known.epochs)
+    elif epoch <= known.last_epoch and what < 6:
+        course.report(trial, epoch, what / 7 + epoch / 10)
+    elif what == 6:
+        course.end(trial, "COLLAPSED")
+    elif what == 7:
+        course.happens("abandoned", trial=trial, reason="gone", epoch=known.inherited)
+    elif what == 5:
+        course.end(trial, "FAILED")
+    else:
+        course.end(trial, **{METRIC: what / 7})
 
 
-@settings(max_examples=40, deadline=None)
-@given(choices)
-def test_any_history_replays_to_the_same_decisions(course: list[tuple[str, int]]) -> None:
-    events = history(course)
+def operate(course: Course, what: int) -> None:
+    """An operator stops a trial, has one run again, or (rarely) ends the search."""
+    state = course.state
+    failed = [t.id for t in state.trials.values() if t.state == "FAILED" and t.spec]
+    if what == 8 and (living := state.unfinished()):
+        course.happens("cancelled", trial=living[-1].id, reason="stopped by the operator")
+    elif what == 9 and failed:
+        course.happens("retried", trial=failed[0], epoch=state.trials[failed[0]].inherited)
+    elif what == 10 and len(course.events) > 40 and state.ended is None:
+        course.happens("halted", by="operator", reason="enough", running="stop", confirm=True)
+
+
+choices = st.lists(st.tuples(st.sampled_from(SLOTS), st.integers(0, 10)), max_size=60)
+kinds = st.sampled_from(sorted(SWEEPS))
+
+
+@settings(max_examples=80, deadline=None)
+@given(choices, kinds)
+def test_any_history_replays_to_the_same_decisions(course: list[tuple[str, int]], kind: str) -> None:
+    events = history(course, kind)
     state = replay(events)
     resumed, _ = refold(events)
     assert resumed.trials == state.trials
+    assert resumed.recorded == {}
     assert [t.params for t in resumed.study.optuna.trials] == [t.params for t in state.study.optuna.trials]
-    finished = {e["trial"]: e["state"] for e in events if e["event"] == "finished"}
+    finished: dict[str, str] = {}
+    for event in events:
+        if event["event"] == "finished":
+            assert event["trial"] not in finished
+            finished[event["trial"]] = event["state"]
+        elif event["event"] == "retried":
+            del finished[event["trial"]]
     assert {t.id: t.state for t in state.trials.values() if t.state} == finished
     assert [t.id for t in state.trials.values()] == [e["trial"] for e in events if e["event"] == "asked"]
 
 
+@settings(max_examples=40, deadline=None)
+@given(choices, kinds)
+def test_whatever_happened_a_sweep_comes_to_its_end(course: list[tuple[str, int]], kind: str) -> None:
+    """No trial is ever left that nobody will run, and nothing is run twice at a time."""
+    state, _ = refold(history(course, kind))
+    rest = Course(**{"trials": 6, "epochs": 3, **SWEEPS[kind]})
+    rest.state = state
+    rest.resume(**{t.id: t.inherited for t in state.unfinished()})
+    for _ in range(400):
+        for slot in SLOTS:
+            if slot in state.slots:
+                go_on(rest, state.slots[slot], 3)
+            else:
+                rest.happens("wanted", slot=slot)
+        if state.ended:
+            break
+    assert state.ended
+    assert state.unfinished() == []
+    assert not state.waiting
+    assert not state.slots
+
+
 @settings(max_examples=25, deadline=None)
-@given(choices, st.floats(0, 1, exclude_max=True))
+@given(choices, st.floats(0, 1, exclude_max=True), kinds)
 def test_a_batch_cut_short_leaves_exactly_its_missing_decisions_due(
-    course: list[tuple[str, int]], where: float
+    course: list[tuple[str, int]], where: float, kind: str
 ) -> None:
-    events = history(course)
+    events = history(course, kind)
     kept = 1 + int(where * len(events))
     _, due = refold(events[:kept])
     missing = []

@@ -79,7 +79,7 @@ def test_five_mistakes_are_reported_together_each_at_its_place(tmp_path: Path) -
         ),
         ("[2, 4]}", "[4, 2]}", "16:34", "must increase"),
         ("[2, 4]}", "[2, 8]}", "16:34", "must be below base.optim.epochs (8)"),
-        ("base:\n", "base:\n  measure: {every: 4}\n", "17:34", "epochs that base.measure.every (4) measures"),
+        ("base:\n", "base:\n  measure: {every: 4}\n", "17:34", "epochs that base.measure.every (4) or"),
         ("confirm:\n", "resources: {workers: 3}\nconfirm:\n", "17:22", "must divide by the 3 workers"),
         ("base:\n", "base:\n  seed: 1003\n", "18:1", "seeds must be fresh"),
         ("plain:", "pixels:", "19:5", "are taken"),

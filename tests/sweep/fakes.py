@@ -6,8 +6,10 @@ Faults are armed by files in the cache folder (which all processes of a test sha
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,15 @@ def value(spec: TrialSpec, epoch: int) -> float:
 
 
 def arm(cache: Path, fault: str) -> None:
-    """The next trial after its first epoch is struck: ``fault`` is kill-rank-0 or kill-rank-1."""
+    """The next trial after its first epoch is struck: its rank 0 or 1 is killed (``fault`` kill-rank-N),
+    stopped by a signal (stop-rank-N), or sleeps for ever (sleep-rank-N)."""
     (cache / fault).touch()
 
 
 class FakeTrial:
     """Has the seam of ``ablate.trial.TrialRun``. In its second epoch it raises where
-    ``optim.head_weight_decay`` is 1, and collapses where that is 2."""
+    ``optim.head_weight_decay`` is 1, collapses (2), asks for more memory than there is (3), or reports a
+    number that is none (4)."""
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class FakeTrial:
         assert device in (None, torch.device("cpu"))
         self.spec, self.cache, self.world = spec, cache, world or World.single()
         self.through_collapse = through_collapse
-        self.epoch = 0
+        self.epoch = self.progress = 0
         self.restored = 0
 
     @property
@@ -62,15 +66,19 @@ class FakeTrial:
         return self.epoch >= self.spec.optim.epochs
 
     def step(self) -> EpochReport:
-        self._maybe_die()
+        self._maybe_be_struck()
         self.epoch += 1
+        self.progress += 1
+        print(f"{fingerprint(self.spec)} reaches epoch {self.epoch} on rank {self.world.rank}")
         fault = self.spec.optim.head_weight_decay
         if self.epoch == 2 and fault == 1:
             raise RuntimeError("it broke")
         if self.epoch == 2 and fault == 2 and not self.through_collapse:
             raise TrialFailure("COLLAPSED", "no spread")
+        if self.epoch == 2 and fault == 3:
+            torch.empty(2**50)
         metrics = {
-            "probe.h.val": value(self.spec, self.epoch),
+            "probe.h.val": math.nan if fault == 4 and self.epoch == 2 else value(self.spec, self.epoch),
             "fingerprint": fingerprint(self.spec),
             "ranks_disagree": self._disagreement(),
             "pid": float(os.getpid()),
@@ -78,11 +86,15 @@ class FakeTrial:
         }
         return EpochReport(self.epoch, metrics)
 
-    def _maybe_die(self) -> None:
-        fault = self.cache / f"kill-rank-{self.world.rank}"
-        if self.epoch == 1 and fault.exists():
-            fault.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _maybe_be_struck(self) -> None:
+        for kind, number in (("kill", signal.SIGKILL), ("stop", signal.SIGSTOP), ("sleep", None)):
+            fault = self.cache / f"{kind}-rank-{self.world.rank}"
+            if self.epoch == 1 and fault.exists():
+                fault.unlink()
+                if number is None:
+                    time.sleep(3600)
+                else:
+                    os.kill(os.getpid(), number)
 
     def _disagreement(self) -> float:
         """How far apart the ranks' configurations and epochs are: 0, or else they are out of step."""
@@ -99,7 +111,7 @@ class FakeTrial:
         assert load_checkpoint(checkpoint, torch.device("cpu"))["of"] == fingerprint(self.spec)
         self.epoch = self.restored = checkpoint.epoch
 
-    def finish(self, folder: Path, *, arm: str, stage: str) -> dict[str, float]:  # noqa: ARG002
+    def finish(self, folder: Path, **_: Any) -> dict[str, float]:
         if self.world.rank != 0:
             return {}
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pytest
 from ablate.ledger import Ledger, LedgerBusy, LedgerError
 from ablate.search import MAX_ABANDONED, ReplayMismatch, replay
 from ablate.spec.sweep import SweepSpec
-from ablate.sweep.driver import Assignment, Driver, DriverError
+from ablate.sweep.driver import Assignment, Driver, DriverError, Order
 from ablate.trial import Checkpoint
 from tests.search.synthetic import METRIC, sweep
 
@@ -116,7 +116,7 @@ def test_an_unfinished_trial_goes_on_from_its_last_checkpoint_under_a_new_fence(
         first = given(driver)
         assert (first.checkpoint, first.fence, first.folder) == (None, 1, tmp_path / "s/trials/t0000")
         for epoch in (1, 2):
-            assert driver.reported(first.trial, epoch, {METRIC: epoch / 10})
+            assert driver.reported(first.trial, epoch, {METRIC: epoch / 10}) is Order.GO
             if epoch == 1:
                 driver.checkpointed(first.trial, save(first, epoch))
     moved = tmp_path / "elsewhere"
@@ -128,7 +128,7 @@ def test_an_unfinished_trial_goes_on_from_its_last_checkpoint_under_a_new_fence(
         assert again.checkpoint == Checkpoint(1, str(path), "digest 1")
         with pytest.raises(DriverError, match="t0000 reported epoch 3 where epoch 2 was due"):
             driver.reported(first.trial, 3, {})
-        assert driver.reported(first.trial, 2, {METRIC: 0.2})
+        assert driver.reported(first.trial, 2, {METRIC: 0.2}) is Order.GO
         driver.checkpointed(again.trial, save(again, 2))
         assert events(driver, "checkpointed")[-1]["path"] == "trials/t0000/2/2.pt"
         assert not path.exists(), "superseded"
@@ -142,7 +142,7 @@ def test_a_trial_whose_checkpoint_is_gone_starts_again(tmp_path: Path) -> None:
     shutil.rmtree(first.folder)
     with Driver.resume("s", tmp_path) as driver:
         assert given(driver).checkpoint is None
-        assert driver.reported(first.trial, 1, {METRIC: 0.1})
+        assert driver.reported(first.trial, 1, {METRIC: 0.1}) is Order.GO
 
 
 def test_the_first_checkpoint_is_not_deleted_by_recording_it_twice(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_reporting_an_epoch_again_changes_nothing(tmp_path: Path) -> None:
     with Driver(sweep(), tmp_path) as driver:
         trial = given(driver).trial
         for _ in range(2):
-            assert driver.reported(trial, 1, {METRIC: 0.1})
+            assert driver.reported(trial, 1, {METRIC: 0.1}) is Order.GO
         assert len(events(driver, "reported")) == 1
 
 
@@ -182,18 +182,18 @@ def test_an_untrained_trial_reports_epoch_0(tmp_path: Path) -> None:
         trial = given(driver).trial
         with pytest.raises(DriverError, match="epoch 1 where epoch 0 was due"):
             driver.reported(trial, 1, {METRIC: 0.1})
-        assert driver.reported(trial, 0, {METRIC: 0.1})
+        assert driver.reported(trial, 0, {METRIC: 0.1}) is Order.GO
 
 
 def test_words_about_a_finished_or_given_up_trial_are_ignored(tmp_path: Path) -> None:
     with Driver(sweep(trials=2, rungs=(1,)), tmp_path) as driver:
         good, bad = given(driver, "a"), given(driver, "b")
         driver.reported(good.trial, 1, {METRIC: 0.5})
-        assert not driver.reported(bad.trial, 1, {METRIC: 0.4})
+        assert driver.reported(bad.trial, 1, {METRIC: 0.4}) is Order.STOP
         driver.abandoned(good.trial, "node died")
         size = driver.path.stat().st_size
         for trial in (good, bad):
-            assert not driver.reported(trial.trial, 2, {METRIC: 0.9})
+            assert driver.reported(trial.trial, 2, {METRIC: 0.9}) is Order.STOP
             driver.checkpointed(trial.trial, save(trial, 2))
             driver.ended(trial.trial, "COMPLETE", "", {METRIC: 0.9})
             driver.abandoned(trial.trial, "late")
@@ -280,7 +280,8 @@ def test_many_slots_in_threads_never_share_or_lose_a_trial(tmp_path: Path) -> No
             started.append(assignment.trial)
             epochs = range(1, assignment.spec.optim.epochs + 1)
             value = assignment.spec.optim.lr
-            if all(driver.reported(assignment.trial, epoch, {METRIC: value}) for epoch in epochs):
+            orders = (driver.reported(assignment.trial, epoch, {METRIC: value}) for epoch in epochs)
+            if all(order is Order.GO for order in orders):
                 driver.ended(assignment.trial, "COMPLETE", "", {})
 
     threads = [threading.Thread(target=slot, args=(f"slot {i}",)) for i in range(8)]

@@ -8,7 +8,8 @@ import logging
 import pytest
 from rich.console import Console
 
-from ablate.sweep.live import LiveView, Progress
+from ablate.sweep.live import LiveView
+from ablate.sweep.progress import Progress
 from tests.report.made_sweep import Made
 
 
@@ -97,3 +98,47 @@ def test_an_event_it_cannot_read_ends_the_view_and_not_the_sweep(caplog: pytest.
         view({"event": "finished", "time": 1.0, "trial": "unheard of"})
         view({"event": "reported"})
     assert len(caplog.records) == 1
+
+
+def test_what_else_may_happen_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A repeated configuration, a paused trial, a budget, an operator's stop, a retry."""
+    made = Made()
+    made.events[0]["sweep"]["search"]["budget"]["epochs"] = 9
+    made = made.search()
+    first = [e for e in made.events if e.get("trial") == "t0000" and e["event"] != "chosen"]
+    after = first[-1]
+    rest = made.events.index(after) + 1
+    copy = [{**first[0], "trial": "t0001", "duplicate_of": "t0000"},
+            {**after, "trial": "t0001", "reason": "same configuration as t0000, not run again"}]  # fmt: skip
+    other = [{**e, "trial": "t0002"} for e in first[:3]]
+    made.events = [
+        *made.events[:rest],
+        *copy,
+        *other,
+        {"event": "paused", "trial": "t0002", "epoch": 1},
+        {**first[0], "trial": "t0003"},
+        {"event": "closed", "by": "operator", "reason": "stopped by the operator"},
+        {**after, "trial": "t0003", "state": "FAILED", "reason": "it broke"},
+        {"event": "retried", "trial": "t0003", "epoch": 0},
+    ]
+    for i, event in enumerate(made.events):
+        event["time"] = 1000.0 + 2 * i
+    screen = io.StringIO()
+    with LiveView(Console(file=screen, width=200), since=0.0) as view, caplog.at_level(logging.ERROR):
+        for event in made.events:
+            view(event)
+    assert caplog.records == []
+    lines = screen.getvalue().splitlines()
+    assert "epochs 3 of 9" in lines[1]
+    assert "t0001 complete probe.h.val 0.3000: same configuration as t0000, not run again" in lines[2]
+    assert "1 repeated" in lines[2]
+    assert lines[3] == "the search asks for no more trials: stopped by the operator"
+    assert "t0003 failed at epoch 3: it broke" in lines[4]
+    assert lines[5:] == ["t0003 is to run again"]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, _environ={"TERM": "xterm"})
+    with LiveView(console, since=0.0) as panel:
+        for event in made.events:
+            panel(event)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for said in ("search closed", "1 paused", "the search asks for no more trials: stopped by the operator"):
+        assert said in shown

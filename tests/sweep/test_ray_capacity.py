@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.sweep.capacity import Leases, places
+from ablate.sweep.capacity import Leases, Room, RoomWatch, places
 
 NODES = [{"CPU": 5.0, "GPU": 2.0, "memory": 1e9}, {"CPU": 2.0}]
 
@@ -101,3 +101,71 @@ def test_gangs_never_exceed_places_and_are_never_removed_alive(
             cluster.tick()
         assert workers * len(cluster.groups) <= sum(cpus)
         assert set(alive.values()) <= cluster.groups
+
+
+class Watched:
+    """A RoomWatch over a made-up cluster and clock, and what it said."""
+
+    def __init__(self, lease: dict[str, float]) -> None:
+        self.now = 0.0
+        self.room = Room({"CPU": 4.0}, {"CPU": 4.0}, {}, {}, 0)
+        self.said: list[tuple[float, str]] = []
+        self._watch = RoomWatch(
+            lease,
+            look=lambda: self.room,
+            say=self._note,
+            clock=lambda: self.now,
+        )
+
+    def _note(self, words: str) -> None:
+        self.said.append((self.now, words))
+
+    def run(self, seconds: int, *, working: int = 0, refused: int = 0) -> None:
+        for _ in range(2 * seconds):
+            self.now += 0.5
+            self._watch.tick(working=working, refused=refused)
+
+
+def test_what_another_job_holds_is_said_within_ten_seconds_and_then_each_minute() -> None:
+    watched = Watched({"CPU": 1.0})
+    watched.room = Room({"CPU": 4.0}, {"CPU": 0.0}, {"CPU": 1.0}, {"CPU": 2.0}, 1)
+    watched.run(100)
+    assert [at for at, _ in watched.said] == [8.5, 68.5]
+    assert watched.said[0][1] == (
+        "no trial runs: the sweep waits for room in the cluster: 2 CPU needed, 0 of 4 free, 3 CPU of them "
+        "held by other Ray jobs. It goes on by itself when there is room"
+    )
+
+
+def test_nothing_is_said_of_slots_that_soon_have_a_place_nor_of_those_that_wait_for_our_own() -> None:
+    watched = Watched({"CPU": 2.0})
+    waiting = Room({"CPU": 4.0}, {"CPU": 0.0}, {}, {"CPU": 1.0}, 1)
+    settled = Room({"CPU": 4.0}, {"CPU": 0.0}, {"CPU": 4.0}, {}, 0)
+    for _ in range(5):
+        watched.room = waiting
+        watched.run(6)
+        watched.room = settled
+        watched.run(6, working=1, refused=3)
+    assert watched.said == []
+
+
+def test_where_other_slots_run_it_is_said_once() -> None:
+    watched = Watched({"CPU": 1.0})
+    watched.room = Room({"CPU": 4.0}, {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 1.0}, 1)
+    watched.run(300, working=4)
+    [(at, words)] = watched.said
+    assert at == 60.5
+    assert words.startswith(
+        "4 slots run, another waits for room in the cluster: 1 CPU needed, 0 of 4 free. It"
+    )
+
+
+def test_a_refused_lease_with_nothing_running_and_a_bundle_that_fits_no_node_are_named() -> None:
+    watched = Watched({"CPU": 8.0, "GPU": 2.0})
+    watched.run(10, refused=2)
+    assert "8 CPU needed, 4 of 4 free; 2 GPU needed, 0 of 0 free" in watched.said[0][1]
+    watched = Watched({"CPU": 1.0})
+    watched.room = Room({"CPU": 4.0}, {"CPU": 4.0}, {}, {"CPU": 3.0, "memory": 2**26}, 1)
+    watched.room.total["memory"] = watched.room.free["memory"] = 2.0**30  # type: ignore[index]
+    watched.run(10)
+    assert "no single node has room for 3 CPU and 64 MiB of memory" in watched.said[0][1]

@@ -8,20 +8,25 @@ from pathlib import Path
 import pytest
 
 from ablate.ledger import Ledger
+from ablate.spec.sweep import SweepSpec
 from ablate.sweep.capacity import Leases
-from ablate.sweep.desk import Desk, SweepError
+from ablate.sweep.desk import BARREN, Desk, SweepError
 from ablate.sweep.driver import Driver
 from ablate.sweep.messages import (
+    Beat,
     Caller,
     Checkpointed,
     Ended,
     Reply,
     Reported,
     Request,
+    SlotUp,
+    Unreadable,
     Verdict,
     WantLease,
     WantWork,
     Work,
+    Worn,
 )
 from ablate.trial import Checkpoint
 from tests.sweep.fakes import sweep
@@ -35,7 +40,9 @@ class Hall:
     """A desk, and the replies of those who wait there."""
 
     def __init__(self, driver: Driver) -> None:
-        self.driver, self.desk = driver, Desk(driver, ROOM)
+        self.now, self.ended = 0.0, []  # type: tuple[float, list[str]]
+        self.driver = driver
+        self.desk = Desk(driver, ROOM, end=self.ended.append, clock=lambda: self.now)
         self.waiting: dict[int, Caller] = {}
         self.arrived: dict[Caller, Reply] = {}
         self._tickets = iter(range(10_000))
@@ -53,7 +60,8 @@ class Hall:
         assert isinstance(reply, Work)
         return reply
 
-    def tick(self) -> None:
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += seconds
         for number, reply in self.desk.replies():
             self.arrived[self.waiting.pop(number)] = reply
 
@@ -69,6 +77,12 @@ def hall(tmp_path: Path) -> Iterator[Hall]:
 
 def report(work: Work, epoch: int, value: float = 0.5) -> Reported:
     return Reported(work.trial, epoch, {"probe.h.val": value})
+
+
+def up(hall: Hall, *callers: Caller) -> None:
+    """Their processes have started; each is known by its slot's name."""
+    for caller in callers:
+        assert hall.ask(caller, SlotUp(caller.slot)) is Verdict.GO
 
 
 def pointer(work: Work, epoch: int) -> Checkpointed:
@@ -193,3 +207,123 @@ def test_the_dead_are_not_given_the_work_they_waited_for(hall: Hall) -> None:
     hall.ask(B, Ended(second.trial, "FAILED", "", {}))
     assert hall.arrived.pop(A) is Verdict.LEAVE
     assert [e["slot"] for e in hall.events("started")] == ["slot-0", "slot-1"]
+
+
+def test_a_trial_that_stands_still_is_given_to_another_slot_and_its_process_ended(tmp_path: Path) -> None:
+    with Driver(sweep("stalls", trials=2, stall_minutes=5.0), tmp_path) as driver:
+        hall = Hall(driver)
+        up(hall, A, B)
+        stuck, moving = hall.work(A), hall.work(B)
+        for minute in range(1, 9):
+            hall.ask(B, Beat(moving.trial, minute))
+            hall.ask(A, Beat(stuck.trial, 1))  # alive, but no step more
+            hall.tick(60)
+            assert hall.ended == ([] if minute < 6 else ["slot-0"])
+        [abandoned] = hall.events("abandoned")
+        assert (abandoned["trial"], abandoned["reason"]) == (
+            stuck.trial,
+            "stall: no step of training for 5 minutes",
+        )
+        assert hall.ask(A, report(stuck, 1)) is Verdict.LEAVE
+        hall.desk.lost("slot-0", "crash: killed by `ray.kill`")
+        assert hall.work(A2).trial == stuck.trial
+        assert hall.desk.error is None
+
+
+def test_reports_are_signs_of_life_and_beats_of_others_are_not(tmp_path: Path) -> None:
+    with Driver(sweep("stalls", trials=2, epochs=8, stall_minutes=5.0), tmp_path) as driver:
+        hall = Hall(driver)
+        up(hall, A)
+        work = hall.work(A)
+        for epoch in range(1, 5):
+            hall.tick(200)
+            assert hall.ask(A, report(work, epoch)) is Verdict.GO
+        hall.tick(200)
+        hall.ask(B, Beat(work.trial, 7))
+        hall.ask(A, Beat("t0001", 8))
+        hall.tick(200)
+        assert hall.ended == ["slot-0"]
+
+
+def test_a_trial_that_runs_too_long_has_failed_however_often_it_moved(tmp_path: Path) -> None:
+    with Driver(sweep("long", trials=2, stall_minutes=60.0, trial_hours=0.5), tmp_path) as driver:
+        hall = Hall(driver)
+        up(hall, A)
+        work = hall.work(A)
+        hall.tick(1000)
+        hall.ask(A, report(work, 1))
+        hall.desk.lost("slot-0", "killed")  # the time before counts too
+        hall.tick()
+        again = hall.work(A2)
+        assert again.trial == work.trial
+        hall.tick(700)
+        assert hall.events("finished") == []
+        hall.tick(200)
+        [finished] = hall.events("finished")
+        assert (finished["state"], finished["reason"]) == (
+            "FAILED",
+            "time-out: after 0.528 h (resources.trial_hours 0.5)",
+        )
+        assert hall.ask(A2, report(again, 2)) is Verdict.LEAVE
+
+
+def test_a_slot_that_renews_its_process_is_not_a_slot_that_cannot_start(hall: Hall) -> None:
+    for life in range(BARREN + 2):
+        caller = Caller("slot-0", f"life {life}")
+        up(hall, caller)
+        assert hall.ask(caller, Worn("it has run 10000 trials")) is Verdict.GO
+        hall.desk.lost("slot-0", "SlotWorn")
+        hall.tick()
+    assert hall.desk.error is None
+    assert isinstance(hall.ask(B, WantWork()), Work)
+
+
+def test_slots_that_a_lost_node_takes_while_they_start_do_not_end_the_sweep(hall: Hall) -> None:
+    for slot in range(BARREN + 2):
+        hall.desk.lost(f"slot-{slot}", "lost node", with_node=True)
+    hall.tick()
+    assert hall.desk.error is None
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_trial_starts_again(hall: Hall) -> None:
+    work = hall.work(A)
+    hall.ask(A, report(work, 1))
+    damaged = pointer(work, 1)
+    hall.ask(A, damaged)
+    hall.desk.lost("slot-0", "killed")
+    again = hall.work(B)
+    path = damaged.checkpoint.path
+    assert again.checkpoint.path == path
+    assert hall.ask(B, Unreadable(again.trial, path, "digest 0, expected 1")) is Verdict.GO
+    assert not Path(path).exists()
+    assert Path(f"{path}.damaged").exists()
+    third = hall.work(B)
+    assert (third.trial, third.checkpoint) == (work.trial, None)
+    assert hall.ask(B, report(third, 1)) is Verdict.GO
+    assert hall.events("abandoned")[-1]["reason"] == "checkpoint: digest 0, expected 1"
+
+
+def test_an_operator_who_cancels_a_trial_or_pauses_the_sweep_is_obeyed_at_the_next_report(hall: Hall) -> None:
+    first, second = hall.work(A), hall.work(B)
+    hall.driver.cancel(first.trial)
+    assert hall.ask(A, report(first, 1)) is Verdict.STOP
+    hall.driver.drain()
+    hall.tick(1)
+    assert hall.ask(A, WantWork()) is Verdict.LEAVE
+    assert hall.ask(B, report(second, 1)) is Verdict.SAVE
+    assert hall.ask(B, pointer(second, 1)) is Verdict.LEAVE
+    hall.tick(1)
+    assert hall.desk.done
+
+
+def test_a_trial_that_pauses_leaves_its_slot_once_it_is_saved(tmp_path: Path) -> None:
+    spec = sweep("pauses", trials=4).as_dict()
+    spec["search"] |= {"scheduler": {"kind": "pbt", "every": 2, "mutate": ["optim.lr"]}}
+    with Driver(SweepSpec.model_validate(spec), tmp_path) as driver:
+        hall = Hall(driver)
+        work = hall.work(A)
+        assert hall.ask(A, report(work, 1)) is Verdict.GO
+        assert hall.ask(A, report(work, 2)) is Verdict.PAUSE
+        assert hall.ask(A, pointer(work, 2)) is Verdict.STOP
+        assert [e["trial"] for e in hall.events("paused")] == [work.trial]
+        assert hall.work(A).trial != work.trial

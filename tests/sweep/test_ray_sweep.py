@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -22,7 +23,8 @@ from ablate.sweep.capacity import gang_groups
 from ablate.sweep.driver import Driver
 from ablate.sweep.gang import Gang
 from ablate.sweep.inline import run_inline
-from ablate.sweep.messages import Failed, SlotPlan, Start, Step, Work
+from ablate.sweep.logs import log_file
+from ablate.sweep.messages import Caller, Failed, SlotPlan, Start, Step, Work
 from ablate.sweep.post import Post
 from ablate.sweep.ray_backend import run_on_ray
 from ablate.trial import run_trial
@@ -80,24 +82,38 @@ def check_every_result_belongs_to_its_configuration(events: Events) -> None:
     assert sorted(e["trial"] for e in of(events, "finished")) == sorted(specs)  # each once
 
 
+def check_every_log_speaks_of_its_own_trial(folder: Path, events: Events, *, ranks: int) -> None:
+    for event in of(events, "asked"):
+        fingerprint = event["spec"]["optim"]["lr"]
+        for rank in range(ranks):
+            text = log_file(folder / "trials" / event["trial"], rank).read_text()
+            said = {line for line in text.splitlines() if "reaches epoch" in line}
+            assert f"{fingerprint} reaches epoch 1 on rank {rank}" in said
+            assert all(line.startswith(f"{fingerprint} ") for line in said)
+
+
 def test_two_slots_keep_results_apart_and_survive_what_trials_do(tmp_path: Path, cache: Path) -> None:
     arm(cache, "kill-rank-0")
-    spec = sweep("slots", trials=14, faults=(0.0, 1.0, 2.0), slots=2)
+    spec = sweep("slots", trials=20, faults=(0.0, 1.0, 2.0, 3.0, 4.0), slots=2)
     events = finish(Driver(spec, tmp_path), cache)
     check_every_result_belongs_to_its_configuration(events)
     params = {e["trial"]: e["params"] for e in of(events, "asked")}
     ended = {e["trial"]: e for e in of(events, "finished")}
     states = {e["state"] for e in ended.values()}
     assert states == {"COMPLETE", "PRUNED", "FAILED", "COLLAPSED"}
+    failures = set()
     for trial, event in ended.items():
         if event["state"] == "FAILED":
-            assert params[trial]["optim.head_weight_decay"] == 1
-            assert event["reason"] == "RuntimeError: it broke"
+            assert params[trial]["optim.head_weight_decay"] in (1, 3, 4)
+            failures.add(event["reason"].partition(":")[0])
         if event["state"] == "COLLAPSED":
             assert params[trial]["optim.head_weight_decay"] == 2
+    assert failures == {"RuntimeError", "out of memory", "probe.h.val was nan at rung 2"}
+    check_every_log_speaks_of_its_own_trial(tmp_path / "slots", events, ranks=1)
     # Two slots, of which one was killed once: three processes ran all the trials.
     assert len({e["metrics"]["pid"] for e in of(events, "reported")}) <= 3
     [abandoned] = of(events, "abandoned")
+    assert abandoned["reason"] == "crash: its process was killed or died of a fatal error"
     assert ended[abandoned["trial"]]["state"] in states
     assert {e["slot"] for e in of(events, "started")} == {"slot-0", "slot-1"}
 
@@ -115,8 +131,75 @@ def test_gangs_of_two_take_turns_and_are_rebuilt(tmp_path: Path, cache: Path) ->
     [abandoned] = of(events, "abandoned")
     trial = abandoned["trial"]
     assert abandoned["epoch"] == 1
+    assert abandoned["reason"] == "crash: its process was killed or died of a fatal error"
+    check_every_log_speaks_of_its_own_trial(tmp_path / "gangs", events, ranks=2)
     second = [e for e in of(events, "reported") if e["trial"] == trial and e["epoch"] == 2]
     assert [e["metrics"]["restored"] for e in second] == [1.0]
+    assert len({e["metrics"]["pid"] for e in of(events, "reported")}) == 2
+
+
+def test_a_gang_in_which_a_rank_stands_still_is_ended_and_its_trial_goes_on(
+    tmp_path: Path, cache: Path
+) -> None:
+    arm(cache, "stop-rank-1")
+    spec = sweep("stalls", trials=2, slots=1, workers=2, stall_minutes=0.25)
+    events = finish(Driver(spec, tmp_path), cache)
+    check_every_result_belongs_to_its_configuration(events)
+    [abandoned] = of(events, "abandoned")
+    assert (abandoned["epoch"], abandoned["reason"]) == (1, "stall: no step of training for 0.25 minutes")
+
+
+HOLDER = """
+    import sys
+    import ray
+    from ray.util import placement_group
+    ray.init(address=sys.argv[1], log_to_driver=False)
+    ray.get(placement_group([{"CPU": 1}, {"CPU": 1}]).ready())
+    print("holding", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Listener(logging.Handler):
+    """Ends the other job when the sweep says what it misses."""
+
+    def __init__(self, holder: subprocess.Popen[str]) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+        self._holder = holder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage())
+        assert self._holder.stdin is not None
+        self._holder.stdin.close()
+
+
+def test_a_gang_waits_for_what_another_job_holds_and_says_what_it_is(
+    cluster: str, tmp_path: Path, cache: Path
+) -> None:
+    program = [sys.executable, "-c", textwrap.dedent(HOLDER), cluster]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "holding\n"
+        listener = Listener(holder)
+        logging.getLogger("ablate.sweep.capacity").addHandler(listener)
+        try:
+            events = finish(Driver(sweep("waits", trials=2, slots=2, workers=2), tmp_path), cache)
+        finally:
+            logging.getLogger("ablate.sweep.capacity").removeHandler(listener)
+    assert "the sweep waits for room in the cluster: 2 CPU needed, 0 of 2 free" in listener.heard[0]
+    assert "2 CPU of them held by other Ray jobs" in listener.heard[0]
+    check_every_result_belongs_to_its_configuration(events)
+    assert of(events, "abandoned") == []
+
+
+def test_a_process_that_has_run_many_trials_is_renewed_between_two(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.sweep.ray_backend.MAX_TRIALS", 3)
+    events = finish(Driver(sweep("renews", trials=4, slots=1), tmp_path), cache)
+    check_every_result_belongs_to_its_configuration(events)
+    assert of(events, "abandoned") == []
     assert len({e["metrics"]["pid"] for e in of(events, "reported")}) == 2
 
 
@@ -205,12 +288,15 @@ def gang(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gan
         cpus=1,
         gpus=0,
         checkpoint_every=1,
+        stall=600.0,
+        max_trials=1000,
+        max_growth=2**30,
         cache=folder,
         scratch=folder,
         working_directory=folder,
         make_trial=real_or_stuck,
     )
-    gang = Gang(plan, "gang-1")
+    gang = Gang(plan, "gang-1", Caller("slot-0", "first"))
     yield gang
     gang.close()
     post.close()

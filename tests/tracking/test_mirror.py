@@ -192,7 +192,7 @@ def test_an_interrupted_sweep_is_shown_as_such_and_goes_on_when_resumed(
     parent, children = found(client, "cut")
     assert parent.info.status == children["c0005"].info.status == "KILLED"
 
-    resumed = {"event": "resumed", "fence": 2, "made_by": {}, "epochs": {"c0005": 0}}
+    resumed = {"event": "resumed", "fence": 2, "made_by": {}, "epochs": {"c0005": 0}, "changes": {}}
     again = [e for e in made.events if e.get("trial") == "c0005" and e["event"] in ("started", "reported")]
     append(folder, [resumed, *again])
     mirror = Mirror(folder)

@@ -1,0 +1,248 @@
+"""How trials end and what follows: results shared, a new generation, the choice, the end of the sweep.
+
+These lead to one another (a trial that ends may complete a generation, in which others end), and so they live
+together. Each function returns the decisions it made, in order.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from ablate.ledger import Event
+from ablate.search import confirm, pbt
+from ablate.search.asking import enter, search_trial
+from ablate.search.state import InvalidEvent, SearchState, TrialState
+from ablate.spec.front import feasible, front, losses, needed
+from ablate.spec.scheduler import PBT
+from ablate.spec.streams import stream_seed
+
+
+def finish(
+    state: SearchState,
+    trial: TrialState,
+    outcome: str,
+    reason: str,
+    metrics: dict[str, float] | None = None,
+) -> list[Event]:
+    """End a trial; ``metrics`` None: the last of each name that it reported."""
+    trial.state = outcome
+    _withdraw(state, trial)
+    trial.metrics = trial.latest() if metrics is None else metrics
+    if trial.stage == "search":
+        _tell(state, trial, reason)
+    if outcome in ("FAILED", "COLLAPSED") and not trial.alone:
+        state.holes += 1
+    for owner in (trial, state.trials.get(trial.parent or "")):
+        if owner is not None:
+            state.trim(owner)
+    if outcome != "FAILED":
+        trial.curve = {}
+    state.unfinished_count -= 1
+    finished: Event = {
+        "event": "finished",
+        "trial": trial.id,
+        "state": outcome,
+        "reason": reason,
+        "epochs": trial.epochs,
+        "metrics": trial.metrics,
+    }
+    followers = _finish_followers(state, trial)
+    return [finished, *followers, *_close_if_converged(state, trial), *after(state)]
+
+
+def _withdraw(state: SearchState, trial: TrialState) -> None:
+    """Take a trial from its slot, or from wherever else it waits."""
+    if trial.slot is None and trial.id in state.waiting:
+        state.waiting.remove(trial.id)
+    for names in state.followers.values() if trial.duplicate_of else ():
+        if trial.id in names:
+            names.remove(trial.id)
+    free(state, trial)
+    trial.pausing, trial.paused = False, None
+
+
+def _tell(state: SearchState, trial: TrialState, reason: str) -> None:
+    if trial.state == "COMPLETE":
+        state.study.complete(trial.number, trial.metrics)
+    elif trial.state == "PRUNED":
+        if trial.duplicate_of is None:
+            state.curves[trial.id] = {e: _relevant(state, row) for e, row in trial.curve.items()}
+        state.study.pruned(trial.number, trial.curve)
+    elif trial.state == "COLLAPSED" or trial.spec is None:
+        state.study.worst(trial.number, reason)
+    else:
+        state.study.failed(trial.number, reason)
+
+
+def _relevant(state: SearchState, metrics: dict[str, float]) -> dict[str, float]:
+    """What a sampler may want to know."""
+    return {name: metrics[name] for name in needed(state.sweep.search) if name in metrics}
+
+
+def _finish_followers(state: SearchState, original: TrialState) -> list[Event]:
+    waiting = [state.trials[name] for name in state.followers.pop(original.id, [])]
+    if original.state != "FAILED":
+        return [event for trial in waiting for event in share(state, original, trial)]
+    if waiting:
+        heir, *others = waiting
+        heir.duplicate_of = None
+        state.originals[heir.spec_hash or ""] = heir.id
+        state.waiting.append(heir.id)
+        if others:
+            state.followers[heir.id] = [trial.id for trial in others]
+    return []
+
+
+def share(state: SearchState, original: TrialState, trial: TrialState) -> list[Event]:
+    """End ``trial`` as ``original`` ended."""
+    assert original.state is not None
+    trial.epochs = original.epochs
+    trial.curve = state.curves.get(original.id, {})
+    reason = f"same configuration as {original.id}, not run again"
+    return finish(state, trial, original.state, reason, original.metrics)
+
+
+def after(state: SearchState) -> list[Event]:
+    """What follows once trials have finished: perhaps a new generation, the choice, or the end."""
+    decisions = generation(state)
+    if state.unfinished_count or state.searching or state.ended is not None:
+        return decisions
+    if state.chosen is None:
+        decisions += _choose(state)
+    if not state.ladder and state.ended is None:
+        decisions.append(_end(state, state.cut))
+    return decisions
+
+
+def close_if_spent(state: SearchState) -> list[Event]:
+    budget = state.sweep.search.budget.epochs
+    if budget is None or state.paid < budget or not state.open:
+        return []
+    return close(state, "epochs", f"{state.paid} epochs were trained, of {budget} budgeted")
+
+
+def _close_if_converged(state: SearchState, trial: TrialState) -> list[Event]:
+    plan = state.sweep.search.converged
+    if plan is None or trial.stage != "search" or trial.state != "COMPLETE" or not state.open:
+        return []
+    reason = state.study.converged()
+    return [] if reason is None else close(state, "converged", reason)
+
+
+def close(state: SearchState, by: str, reason: str) -> list[Event]:
+    """Ask no more."""
+    state.closed = {"event": "closed", "by": by, "reason": reason}
+    return [state.closed, *after(state)]
+
+
+def _choose(state: SearchState) -> list[Event]:
+    search = state.sweep.search
+    complete = [t for t in state.trials.values() if t.state == "COMPLETE" and t.stage == "search"]
+    fit = [t for t in complete if feasible(search, t.metrics)]
+    if not fit:
+        counts = ", ".join(f"{n} {s}" for s, n in state.states("search").items()) or "none was asked"
+        why = "met every constraint" if complete else "completed"
+        return [_end(state, f"no search trial {why} ({counts}), so there is nothing to confirm")]
+    best = min(fit, key=lambda t: (losses(search, t.metrics)[0], t.number))
+    if best.spec is None:
+        raise InvalidEvent(f"{best.id} completed without a spec")
+    plan = state.sweep.confirm if state.confirming else None
+    impossible: dict[str, str] = {}
+    if plan is not None:
+        state.arms, impossible = confirm.arms(best.spec, plan)
+        state.ladder.extend(confirm.ladder(state.arms, plan))
+    state.chosen = {
+        "event": "chosen",
+        "trial": best.id,
+        "value": best.metrics[search.objective.metric],
+        "params": best.params,
+        "spec": best.spec.as_dict(),
+        "spec_hash": best.spec_hash,
+        "arms": list(state.arms),
+        "seeds": [] if plan is None else confirm.seeds(plan),
+        "impossible": impossible,
+        "states": state.states("search"),
+        "front": _front(state, fit),
+    }
+    return [state.chosen]
+
+
+def _front(state: SearchState, fit: list[TrialState]) -> list[str]:
+    if not state.sweep.search.tradeoffs:
+        return []
+    return front(state.sweep.search, {t.id: t.metrics for t in fit if t.duplicate_of is None})
+
+
+def _end(state: SearchState, reason: str) -> Event:
+    state.ended = {"event": "ended", "reason": reason, "states": state.states()}
+    return state.ended
+
+
+# --- generations of a population ------------------------------------------------------------------------
+
+
+def generation(state: SearchState) -> list[Event]:
+    """Once all members wait for one another: the worst end, and new ones go on from the best."""
+    scheduler = state.sweep.search.scheduler
+    if not isinstance(scheduler, PBT):
+        return []
+    members = [t for t in state.unfinished() if t.stage == "search" and not t.alone]
+    ready = [t for t in members if t.paused is not None]
+    exchanging = state.closed is None
+    if not ready or (exchanging and (len(ready) < len(members) or state.searching)):
+        return []
+    for trial in ready:
+        trial.released, trial.paused = trial.epochs, None
+    decisions: list[Event] = []
+    going_on = ready
+    if exchanging:
+        decisions, going_on = _exchange(state, scheduler, ready)
+    state.waiting.extend(trial.id for trial in sorted(going_on, key=lambda t: t.number))
+    return decisions
+
+
+def _exchange(
+    state: SearchState, scheduler: PBT, members: list[TrialState]
+) -> tuple[list[Event], list[TrialState]]:
+    """The worst members end, and as many new ones begin, and one for each that was lost meanwhile.
+
+    Returns the decisions, and who goes on.
+    """
+    ranked = [t.id for t in sorted(members, key=lambda t: (state.rank(t), t.number))]
+    ending = pbt.worst(scheduler, ranked)
+    lost, state.holes = state.holes, 0
+    decisions: list[Event] = []
+    going_on = [t for t in members if t.id not in ending]
+    for place in range(len(ending) + lost):
+        child = _child(state, scheduler, ranked)
+        decisions.append(enter(state, child))
+        going_on.append(child)
+        if place < len(ending):
+            reason = (
+                f"among the worst {len(ending)} of {len(members)} after epoch {members[0].epochs}: "
+                f"{child.id} goes on in its place, from the weights of {child.parent}"
+            )
+            decisions += finish(state, state.trials[ending[place]], "PRUNED", reason)
+    return decisions, going_on
+
+
+def _child(state: SearchState, scheduler: PBT, ranked: list[str]) -> TrialState:
+    """A new member, with the weights of one of the best."""
+    number = state.asked
+    rng = Random(stream_seed("pbt", state.sweep.search.seed, number))
+    parent = state.trials[pbt.parent(scheduler, ranked, rng)]
+    mutated = pbt.mutate(parent.params, scheduler, state.sweep.space, rng)
+    params = state.study.ask(number, state.recorded.pop(number, mutated))
+    assert params is not None
+    child = search_trial(state, params)
+    child.parent, child.inherited = parent.id, parent.epochs
+    child.epochs = child.paid = child.released = parent.epochs
+    child.checkpoints = [parent.checkpoints[-1]]
+    parent.children.append(child.id)
+    return child
+
+
+def free(state: SearchState, trial: TrialState) -> None:
+    if trial.slot is not None:
+        del state.slots[trial.slot]
+    trial.slot = None

@@ -1,0 +1,99 @@
+"""Optuna's samplers as a spec asks for them: each is made anew for one ask, so none has a memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import optuna
+import torch
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from ablate.spec.sampler import CMAES, GP, NSGA2, TPE
+from ablate.spec.scheduler import ASHA, HyperBand
+from ablate.spec.search import SearchSpec
+from ablate.spec.space import Choice, Distribution, IntRange
+
+_FEWEST_SOURCES = 10  # CMA-ES takes its first distribution from the best tenth of earlier trials
+
+
+def make(
+    search: SearchSpec, seed: int, common: Mapping[str, BaseDistribution], earlier: Sequence[FrozenTrial]
+) -> optuna.samplers.BaseSampler:
+    """The sampler of ``search``, seeded; random for kinds that draw nothing by themselves.
+
+    ``common`` are the keys that every trial has. Samplers that model one fixed set of keys are held to it:
+    left to themselves they take those that all trials finished so far happen to have, which change, and
+    CMA-ES falls back to random draws for good once they do. ``earlier`` are completed trials of earlier
+    sweeps, of the numbers among the common keys; they give CMA-ES its first distribution.
+    """
+    spec = search.sampler
+    with warnings.catch_warnings():
+        # Experimental or deprecated options; the spec says so where a user chooses them.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        match spec:
+            case TPE():
+                return optuna.samplers.TPESampler(
+                    n_startup_trials=spec.startup,
+                    multivariate=spec.multivariate,
+                    group=spec.group,
+                    constant_liar=True,
+                    seed=seed,
+                )
+            case GP():
+                sampler = optuna.samplers.GPSampler(
+                    n_startup_trials=spec.startup, warn_independent_sampling=False, seed=seed
+                )
+            case CMAES():
+                warm = spec.sigma is None and len(earlier) >= _FEWEST_SOURCES
+                common = {k: d for k, d in common.items() if is_number(d)}
+                sampler = optuna.samplers.CmaEsSampler(
+                    n_startup_trials=0 if warm else spec.startup,
+                    sigma0=spec.sigma,
+                    source_trials=list(earlier) if warm else None,
+                    consider_pruned_trials=isinstance(search.scheduler, (ASHA, HyperBand)),
+                    warn_independent_sampling=False,
+                    seed=seed,
+                )
+            case NSGA2():
+                sampler = optuna.samplers.NSGAIISampler(
+                    population_size=spec.population,
+                    mutation_prob=spec.mutation,
+                    crossover_prob=spec.crossover,
+                    seed=seed,
+                )
+            case _:
+                return optuna.samplers.RandomSampler(seed=seed)
+    sampler.infer_relative_search_space = lambda study, trial: dict(common)  # noqa: ARG005
+    return sampler
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch, which Optuna's Gaussian process uses, take one thread: the others belong to trials.
+
+    Its numbers then also do not depend on how many there are.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def is_number(distribution: BaseDistribution) -> bool:
+    """Whether CMA-ES can model it."""
+    return not isinstance(distribution, optuna.distributions.CategoricalDistribution)
+
+
+def distribution(entry: Distribution) -> BaseDistribution:
+    """Optuna's form of one entry of the space."""
+    if isinstance(entry, Choice):
+        return optuna.distributions.CategoricalDistribution(entry.choice)
+    if isinstance(entry, IntRange):
+        return optuna.distributions.IntDistribution(*entry.int, step=entry.step, log=entry.log)
+    return optuna.distributions.FloatDistribution(*entry.float, log=entry.log)

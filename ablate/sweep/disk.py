@@ -1,0 +1,50 @@
+"""Is there room on the disk for a sweep? Asked before it starts; checkpoints ask for themselves later."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from ablate.model import build_model
+from ablate.spec.sweep import SweepSpec
+from ablate.spec.trial import AdamW
+from ablate.sweep.driver import DriverError
+from ablate.trial.durable import in_words
+
+_ASIDE = 2**25  # bytes for ledger, results and the tracking store
+_log = logging.getLogger(__name__)
+
+
+def check_disk(sweep: SweepSpec, runs: Path) -> None:
+    """Raise DriverError if the disk of ``runs`` cannot even hold what the first trials write; warn if it
+    may not hold what all of them do. Sizes are those of the base trial."""
+    artifacts, checkpoint = sizes(sweep)
+    free = shutil.disk_usage(_existing(runs.absolute())).free
+    # A slot writes a checkpoint before its last one is deleted, and artifacts while that is there.
+    start = sweep.resources.slots * (2 * checkpoint + artifacts) + _ASIDE
+    if free < start:
+        raise DriverError(
+            f"{runs}: the disk is nearly full: {in_words(free)} are free, {sweep.resources.slots} slot(s) "
+            f"need about {in_words(start)} (checkpoints of {in_words(checkpoint)}, artifacts of "
+            f"{in_words(artifacts)} a trial). Free some, or give another folder with --runs."
+        )
+    trials = sweep.search.trials
+    whole = start + trials * (artifacts + len(sweep.resources.keep) * checkpoint)
+    if free < whole:
+        _log.warning(
+            "%s: %s are free, and %d trials may need up to %s; when the disk is full the sweep stops, to be "
+            "resumed. `ablate gc` shows what can be deleted.",
+            *(runs, in_words(free), trials, in_words(whole)),
+        )
+
+
+def sizes(sweep: SweepSpec) -> tuple[int, int]:
+    """Bytes of one trial's artifacts, which are mostly its weights, and of one checkpoint."""
+    weights = sum(t.numel() * t.element_size() for t in build_model(sweep.base).state_dict().values())
+    optimiser = 2 if isinstance(sweep.base.optim, AdamW) else 1  # numbers kept for each weight
+    return weights, weights * (1 + optimiser)
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

@@ -1,0 +1,40 @@
+"""Two signals to end a sweep: the first lets running trials save, the second abandons them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def two_stages(drain: Callable[[], None]) -> Iterator[None]:
+    """Call ``drain`` at the first SIGINT or SIGTERM; the next has its usual effect.
+
+    ``drain`` runs between any two steps of the main thread, so it must do no more than set a flag. In another
+    thread than the main one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def first(*_: object) -> None:
+        log.warning("stopping: running trials save first; once more to abandon them")
+        drain()
+        restore()
+
+    for number in before:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        restore()
