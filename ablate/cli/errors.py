@@ -35,10 +35,23 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if (message := _of_another_version(error)) is not None:
+            refuse(message, 1)
         status = _status_of(error)
         if status is None:
             raise
         refuse(str(error), status)
+
+
+def _of_another_version(error: Exception) -> str | None:
+    """What to say of a recorded sweep that does not validate. (Files of users have errors of their own.)"""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return None
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"recorded by another version of ablate, which this one cannot read: {place}: {first['msg']}"
 
 
 def _status_of(error: Exception) -> int | None:

@@ -88,21 +88,26 @@ def _known(folder: Path, trials: Sequence[str]) -> list[TrialRecord]:
 
 
 def _ask(folder: Path, requests: list[Request]) -> None:
-    """Leave requests for the driver and wait until it takes them; what it does not take is withdrawn."""
+    """Leave requests for the driver, and wait until it takes them; what a driver that ends left is withdrawn.
+
+    Ends the command if they are not taken within ``PATIENCE``.
+    """
     try:
         files = [Requests(folder).put(request) for request in requests]
     except OSError as error:
         refuse(f"{folder}: the request cannot be left there: {error.strerror}", 1)
     until = time.monotonic() + PATIENCE
     while any(file.exists() for file in files):
-        if time.monotonic() > until or not held_by(folder / LOCK):
+        if not held_by(folder / LOCK):
             for file in files:
                 file.unlink(missing_ok=True)
-            refuse(
-                f"{folder.name}: the driver did not take the request, which is withdrawn. Does it still run "
-                f"(`ablate status {folder.name}`)? Inline it looks only between epochs: try again.",
-                1,
+            refuse(f"{folder.name}: its driver ended before it took the request, which is withdrawn", 1)
+        if time.monotonic() > until:
+            typer.echo(
+                f"{folder.name}: asked. The driver has not taken it up yet; inline it looks between epochs "
+                f"(`ablate status {folder.name}` shows what it has not taken up)"
             )
+            raise typer.Exit
         time.sleep(_LOOK)
 
 

@@ -13,9 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.ledger import Event, Ledger
+from ablate.report.agreement import Agreement, agreement
 from ablate.report.confirm import BEST, Difference, Interval, compare_arms, metric_on_test
 from ablate.report.trials import TrialRecord, fold_trials, opening
+from ablate.spec.front import front
+from ablate.spec.search import SearchSpec
 
+_FRONT = "Pareto front: no completed trial is better in one objective and as good in the others."
 _STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "WAITING")
 
 
@@ -23,8 +27,11 @@ _STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "WAITING")
 class Summary:
     """``states`` counts trials by state; ``stopped`` is the share of the ended search trials that were
     stopped early; ``best`` is the search's best trial and ``score`` its validation score;
-    ``impossible`` says which references the best configuration does not admit; ``ended`` is why the sweep
-    ended, empty if all was done, None if it has not."""
+    ``front`` maps the trials of the Pareto front of ``objectives`` to their values, if there are several;
+    ``agreement`` is that of a label-free objective with the probe; ``closed`` is why the search asked no more
+    although trials were left, empty if it asked all; ``repeats`` counts trials that repeated another and were
+    not run; ``impossible`` says which references the best configuration does not admit; ``ended`` is why the
+    sweep ended, empty if all was done, None if it has not."""
 
     name: str
     question: str
@@ -33,6 +40,11 @@ class Summary:
     stopped: float | None
     rungs: tuple[int, ...]
     objective: str
+    objectives: tuple[str, ...]
+    front: dict[str, tuple[float, ...]]
+    agreement: Agreement | None
+    closed: str
+    repeats: int
     best: str | None
     score: float | None
     params: dict[str, Any]
@@ -51,10 +63,10 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
     search = [r for r in records.values() if r.stage == "search"]
     confirm = [r for r in records.values() if r.stage == "confirm"]
     ended = [r for r in search if r.finished]
-    objective = sweep["search"]["objective"]
-    chosen = _last(events, "chosen")
-    best = records[chosen["trial"]] if chosen else _best(search, objective)
-    end = _last(events, "ended")
+    spec = SearchSpec.model_validate(sweep["search"])
+    chosen, end = _last(events, "chosen"), _last(events, "ended")
+    best = records[chosen["trial"]] if chosen else _best(spec, search)
+    objectives = (spec.objective, *spec.tradeoffs)
     metric = metric_on_test(sweep)
     return Summary(
         name=sweep["name"],
@@ -63,9 +75,17 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
         confirm=_count(confirm),
         stopped=sum(r.state == "PRUNED" for r in ended) / len(ended) if ended else None,
         rungs=tuple(sweep["search"]["scheduler"].get("rungs", ())),
-        objective=objective["metric"],
+        objective=spec.objective.metric,
+        objectives=tuple(f"{o.metric} ({o.mode})" for o in objectives),
+        front={
+            trial: tuple(records[trial].metrics[o.metric] for o in objectives)
+            for trial in (front(spec, _completed(search)) if spec.tradeoffs else ())
+        },
+        agreement=agreement(spec.objective, search),
+        closed=_closed(events),
+        repeats=sum(e["event"] == "asked" and e.get("duplicate_of") is not None for e in events),
         best=best.trial if best else None,
-        score=best.metrics.get(objective["metric"]) if best else None,
+        score=best.metrics.get(spec.objective.metric) if best else None,
         params=best.params if best else {},
         metric=metric,
         arms=_scores(confirm, metric),
@@ -92,11 +112,25 @@ def _last(events: list[Event], name: str) -> Event | None:
     return next((e for e in reversed(events) if e["event"] == name), None)
 
 
-def _best(search: list[TrialRecord], objective: dict[str, str]) -> TrialRecord | None:
+def _closed(events: list[Event]) -> str:
+    """Why nothing is asked any more; a resumed sweep may have been given more to ask."""
+    for event in reversed(events):
+        if event["event"] == "closed":
+            return str(event["reason"])
+        if event["event"] == "asked" and event["stage"] == "search":
+            break
+    return ""
+
+
+def _best(spec: SearchSpec, search: list[TrialRecord]) -> TrialRecord | None:
     """The best so far, of a search that has not chosen yet."""
-    sign, name = (1 if objective["mode"] == "max" else -1), objective["metric"]
-    complete = [r for r in search if r.state == "COMPLETE"]
-    return max(complete, key=lambda r: sign * r.metrics[name], default=None)
+    by_objective = spec.model_copy(update={"tradeoffs": ()})
+    best = front(by_objective, _completed(search))
+    return next((r for r in search if r.trial in best), None)
+
+
+def _completed(search: list[TrialRecord]) -> dict[str, dict[str, float]]:
+    return {r.trial: r.metrics for r in search if r.state == "COMPLETE"}
 
 
 def _count(records: list[TrialRecord]) -> dict[str, int]:
@@ -132,6 +166,8 @@ def markdown(s: Summary) -> str:
     """The summary as Markdown."""
     lines = [f"# {s.name}", "", s.question.strip(), "", "## Search", ""]
     lines += [f"- {line}" for line in _search_lines(s)]
+    if s.front:
+        lines += ["", _FRONT, "", *_markdown_table(*_front_rows(s))]
     if s.confirm:
         lines += ["", "## Confirm", "", *_markdown_table(*_arm_rows(s))]
     if s.differences:
@@ -149,6 +185,8 @@ def show(s: Summary, console: Console) -> None:
     console.print(Text.assemble((s.name, "bold"), f"  {s.question.strip()}"))
     for line in _search_lines(s):
         console.print(f"  {line}", highlight=False, markup=False)
+    if s.front:
+        console.print("", _FRONT, _rich_table(*_front_rows(s)), sep="\n")
     for rows in (_arm_rows(s) if s.confirm else None, _difference_rows(s) if s.differences else None):
         if rows:
             console.print("", _rich_table(*rows), "", sep="\n")
@@ -165,6 +203,10 @@ def _search_lines(s: Summary) -> list[str]:
     if s.stopped is not None and s.rungs:
         rungs = ", ".join(map(str, s.rungs))
         lines.append(f"Stopped early: {s.stopped:.0%} of the trials that ended (rungs at epochs {rungs}).")
+    if s.repeats:
+        lines.append(f"{s.repeats} repeated the configuration of another, and were not run again.")
+    if s.closed:
+        lines.append(f"The search was ended before all its trials: {s.closed}.")
     if s.ended is None:
         lines.append("The sweep has not ended: these are the trials so far.")
     if s.best is None or s.score is None:
@@ -172,6 +214,7 @@ def _search_lines(s: Summary) -> list[str]:
     drawn = ", ".join(f"{key}={_value(value)}" for key, value in s.params.items())
     lines.append(f"Best in search: {s.best}, {s.objective} {s.score:.4f} ({drawn}).")
     lines.append("A search score is the best of many and so too high: it is not a result.")
+    lines += [str(s.agreement)] if s.agreement else []
     for arm, reason in s.impossible.items():
         lines.append(f"Not compared with {arm}, which the best configuration does not admit: {reason}")
     return lines
@@ -183,6 +226,14 @@ def _words(counts: dict[str, int]) -> str:
 
 def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _front_rows(s: Summary) -> tuple[list[str], list[list[str]]]:
+    """By the first objective, the best first, as ``objectives`` says which end is the best."""
+    sign = -1 if s.objectives[0].endswith("(max)") else 1
+    ordered = sorted(s.front.items(), key=lambda item: sign * item[1][0])
+    rows = [[trial, *(f"{value:.4g}" for value in values)] for trial, values in ordered]
+    return ["trial", *s.objectives], rows
 
 
 def _arm_rows(s: Summary) -> tuple[list[str], list[list[str]]]:

@@ -125,7 +125,7 @@ def _close_if_converged(state: SearchState, trial: TrialState) -> list[Event]:
     plan = state.sweep.search.converged
     if plan is None or trial.stage != "search" or trial.state != "COMPLETE" or not state.open:
         return []
-    reason = state.study.converged()
+    reason = state.study.converged(state.converged.pop(trial.id, None))
     return [] if reason is None else close(state, "converged", reason)
 
 

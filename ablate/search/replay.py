@@ -31,13 +31,33 @@ def replay(events: Sequence[Event]) -> SearchState:
 def refold(events: Sequence[Event]) -> tuple[SearchState, list[Event]]:
     """As ``replay``, to go on from: also the decisions of the last external event that are not recorded yet.
 
-    The parameters that the search drew are taken as recorded and not drawn again. TPE's are equal to the last
-    digit only on processors with the same vector instructions, and a sweep may go on on another machine.
+    The parameters that the search drew, and whether it had converged, are taken as recorded: they are equal
+    to the last digit only on processors with the same vector instructions, and a sweep may go on on another
+    machine.
     """
     state = begin(events[0])
     drawn = (e for e in events if e["event"] == "asked" and e["stage"] == "search")
     state.recorded = {e["number"]: e["params"] for e in drawn}
+    state.converged = _looks(events)
     return _fold(state, events)
+
+
+def _looks(events: Sequence[Event]) -> dict[str, str]:
+    """Why the search had converged when a trial completed, "" if it had not, by trial.
+
+    Without the last batch, which may lack its end.
+    """
+    found: dict[str, str] = {}
+    batch: dict[str, str] = {}
+    last = ""
+    for event in events:
+        if event["event"] in EXTERNAL:
+            found, batch = found | batch, {}
+        elif event["event"] == "finished" and event["state"] == "COMPLETE":
+            last, batch[event["trial"]] = event["trial"], ""
+        elif event["event"] == "closed" and event["by"] == "converged":
+            batch[last] = event["reason"]
+    return found
 
 
 def _fold(state: SearchState, events: Sequence[Event]) -> tuple[SearchState, list[Event]]:

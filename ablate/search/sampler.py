@@ -138,11 +138,15 @@ class Study:
         trial.set_user_attr("reason", reason)
         self.optuna.tell(trial, state=OptunaState.FAIL)
 
-    def converged(self) -> str | None:
+    def converged(self, recorded: str | None = None) -> str | None:
         """Why going on is not worth it; None while it is, and always without ``search.converged``.
 
-        Looked at afresh only every few completed trials.
+        Looked at afresh only every few completed trials. A reason ``recorded`` in a ledger is taken as it is,
+        and so is, if it is empty, that there was none.
         """
+        if recorded is not None:
+            self._reason = recorded
+            return recorded or None
         plan, done = self.search.converged, self._completed
         due = plan is not None and done >= plan.after and not (done - plan.after) % _LOOK_EVERY
         if plan is not None and due and not self._reason and done > self._looked:

@@ -84,6 +84,7 @@ class SearchState:
     trials: dict[str, TrialState] = field(default_factory=dict)
     asked: int = 0  # of the search
     recorded: dict[int, dict[str, Scalar]] = field(default_factory=dict)  # see ``replay.refold``
+    converged: dict[str, str] = field(default_factory=dict)  # likewise: completed trial -> reason, or ""
     waiting: deque[str] = field(default_factory=deque)  # to be run, and run by nobody
     slots: dict[str, str] = field(default_factory=dict)  # slot -> the trial it runs
     unfinished_count: int = 0

@@ -29,7 +29,7 @@ class WarmStartError(ValueError):
 
 @dataclass(frozen=True)
 class Warm:
-    """``trials`` as ``opened`` records them; ``notes`` say for each folder what fits and why others do not."""
+    """``trials`` as ``opened`` records them; ``notes`` say what of each folder fits, and why the rest not."""
 
     trials: list[dict[str, Any]]
     notes: list[str]

@@ -90,8 +90,8 @@ class MeasureSpec(Spec):
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
         description="candidates for the probe's L2 strength, chosen on an inner split of train",
     )
-    lidar: int = Field(
-        0, ge=0, le=100, description="views an image for LiDAR (its paper: 50; 10 cost less); 0: not measured"
+    lidar: int | None = Field(
+        None, ge=2, le=100, description="views an image for LiDAR, which costs time; null: not measured"
     )
     collapse: float = Field(
         1e-3,

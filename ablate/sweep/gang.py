@@ -45,6 +45,7 @@ _ENVIRONMENT = {  # read in the slot's process, which is to Ray Train what the d
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL),
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process that warns `ray.train.report`, which is not used
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it has every line printed twice
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in specs stay what they are
 }
 

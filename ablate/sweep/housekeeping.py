@@ -22,8 +22,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ablate.data import default_cache
-from ablate.ledger import Event, Ledger, LedgerBusy, lock
-from ablate.search import refold
+from ablate.ledger import Event, Ledger, LedgerBusy, LedgerError, lock
+from ablate.search import ReplayMismatch, refold
 from ablate.sweep.status import LEDGER, LOCK
 
 _HALF_WRITTEN = re.compile(r"\.(partial|part)$")
@@ -57,13 +57,19 @@ class Garbage:
 
 
 def collect(folder: Path, *, delete: bool) -> Garbage:
-    """The garbage of the sweep in ``folder``, deleted if ``delete``. Raises LedgerError for a damaged ledger:
-    without it nothing can be known to be garbage."""
+    """The garbage of the sweep in ``folder``, deleted if ``delete``.
+
+    With a damaged ledger, or one that this version of ablate cannot read, nothing is known to be garbage.
+    """
     if not (folder / LEDGER).exists():
         return Garbage(folder.name, ())
     with _kept_still(folder, delete) as driver:
-        events = Ledger.read(folder / LEDGER)
-        found = list(_old_checkpoints(folder, events, running=driver is not None))
+        try:
+            events = Ledger.read(folder / LEDGER)
+            found = list(_old_checkpoints(folder, events, running=driver is not None))
+        except (LedgerError, ReplayMismatch, ValueError) as error:
+            why = " ".join(str(error).split())
+            return Garbage(folder.name, (), f"left alone, because its ledger cannot be read: {why}")
         if driver is None:
             found += [_item(path, "half-written") for path in _half_written(folder)]
             found += [_item(path, "scratch of a killed driver") for path in folder.glob(_SCRATCH)]

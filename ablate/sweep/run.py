@@ -98,8 +98,8 @@ def run_sweep(
 def simulate_sweep(sweep: SweepSpec, recorded: Sequence[Path], *, runs: Path = Path("runs")) -> Path:
     """What would a sweep have come to with another scheduler, budget or number of slots?
 
-    Nothing is trained: its trials are played from the ledgers in ``recorded``, folders of earlier sweeps, under
-    a virtual clock.
+    Nothing is trained: its trials are played, under a virtual clock, from the ledgers in ``recorded``, which
+    are folders of earlier sweeps.
 
     Returns its folder, ``runs/<name>-simulated``, so that nobody takes it for the sweep itself. Raises
     DriverError if that exists or nothing is recorded, and Unrecorded for a trial that was not.

@@ -89,7 +89,7 @@ def status_of(folder: Path) -> Status:
     try:
         progress = progress_of(folder)
     except (LedgerError, OSError, ValueError) as error:
-        return Status(folder.name, str(folder), "damaged", error=str(error), driver=driver)
+        return Status(folder.name, str(folder), "damaged", error=" ".join(str(error).split()), driver=driver)
     if not progress.sweep:
         return Status(folder.name, str(folder), "running" if driver else "stopped", driver=driver)
     best = progress.best

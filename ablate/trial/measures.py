@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,9 +12,11 @@ from torch import Tensor
 from ablate.data import Dataset, Split, plain_view, two_views
 from ablate.measure import (
     alignment,
-    effective_rank,
+    decay,
     fit_probe,
     knn_predict,
+    lidar,
+    rank_of,
     singular_values,
     spread,
     uniformity,
@@ -30,7 +31,7 @@ from ablate.train import Diverged
 T = TypeVar("T")
 
 _CHUNK = 512
-_PAIRS = 1024  # images whose two views alignment and uniformity are taken over
+_PAIRS = 1024  # images over whose views alignment, uniformity and LiDAR are taken
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def validation_metrics(
     metrics = {f"{name}.val": score for name, score in scores.items()}
     for name, ranks in _each(probed.train, _ranks).items():
         metrics |= {f"rank.{name}.{kind}": value for kind, value in ranks.items()}
-    return metrics | _geometry(model, data.val, spec) | sparsity_of(model)
+    return metrics | _geometry(model, data.val, spec) | _lidar(model, data.train, spec) | sparsity_of(model)
 
 
 def _each(features: Features, measure: Callable[[Tensor], T]) -> dict[str, T]:
@@ -119,22 +120,16 @@ def _each(features: Features, measure: Callable[[Tensor], T]) -> dict[str, T]:
 
 
 def _ranks(x: Tensor) -> dict[str, float]:
-    with warnings.catch_warnings():
-        # Few samples a dimension is a property of the data set; `ablate data inspect` states its size.
-        warnings.filterwarnings("ignore", message="effective rank of")
-        return {
-            "effective": effective_rank(x, spectrum="covariance"),
-            "rankme": effective_rank(x, spectrum="singular", center=False),
-        }
+    """Few samples a dimension bias them low; `ablate data inspect` states the data set's size."""
+    centred = singular_values(x)
+    ranks = {"effective": rank_of(centred.square()), "rankme": rank_of(singular_values(x, center=False))}
+    alpha = decay(centred)
+    return ranks if alpha is None else ranks | {"alpha": alpha, "alpha_distance": abs(alpha - 1)}
 
 
 @torch.inference_mode()
 def _geometry(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, float]:
-    count = len(split.labels)
-    pairs = min(count, _PAIRS)
-    # From end to end of the split: a source may be in the order of its classes.
-    rows = torch.arange(pairs, device=split.ids.device) * count // pairs
-    images, ids = split.images[rows], split.ids[rows]
+    images, ids = _from_end_to_end(split)
     # The views of a stream that training never draws from; the same at every epoch.
     v1, v2 = two_views(images, ids, spec.views, seed=stream_seed("pairs", spec.seed) % 2**31, epoch=0)
     was_training = model.training
@@ -142,6 +137,35 @@ def _geometry(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[st
     (_, z1), (_, z2) = model(v1), model(v2)
     model.train(was_training)
     return {"alignment": alignment(z1, z2), "uniformity": uniformity(z1), "spread.z": spread(z1)}
+
+
+@torch.inference_mode()
+def _lidar(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, float]:
+    """``rank.h.lidar`` and ``rank.z.lidar``, if the spec asks for them."""
+    if spec.measure.lidar is None:
+        return {}
+    images, ids = _from_end_to_end(split)
+    seed, views = stream_seed("lidar", spec.seed) % 2**31, spec.measure.lidar
+    was_training = model.training
+    model.eval()
+    embedded = [
+        model(view)
+        for draw in range(-(-views // 2))
+        for view in two_views(images, ids, spec.views, seed=seed, epoch=draw)
+    ][:views]
+    model.train(was_training)
+    found = Features(*(torch.stack(parts, 1) for parts in zip(*embedded, strict=True)))
+    if spec.head.kind == "none":
+        found = Features(found.h, found.h)
+    return {f"rank.{name}.lidar": value for name, value in _each(found, lidar).items()}
+
+
+def _from_end_to_end(split: Split) -> tuple[Tensor, Tensor]:
+    """Images and ids, 1,024 at most, from all over the split: it may be in the order of its classes."""
+    count = len(split.labels)
+    taken = min(count, _PAIRS)
+    rows = torch.arange(taken, device=split.ids.device) * count // taken
+    return split.images[rows], split.ids[rows]
 
 
 def sparsity_of(model: ContrastiveModel) -> dict[str, float]:

@@ -14,9 +14,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from ablate.cli import app
-from ablate.ledger import Event
+from ablate.ledger import Event, Ledger
 from ablate.sweep.driver import Driver
 from ablate.sweep.requests import Requests
+from tests.report.made_sweep import append
 from tests.sweep.operated import ended, events, killed, run, spec
 
 NAMED = ["status", "pause", "stop", "retry", "export", "gc", "dashboard", "resume"]
@@ -83,6 +84,25 @@ def test_status_of_a_damaged_sweep_says_so_with_status_1_and_the_others_are_stil
     assert result.exit_code == 1
     assert "check sum" in result.stdout
     assert call("status", "--runs", str(tmp_path)).exit_code == 0
+
+
+def test_a_sweep_of_another_version_of_ablate_is_told_as_that_without_a_traceback(tmp_path: Path) -> None:
+    """Its record says what this version does not know."""
+    folder = killed(tmp_path, after=5)
+    first, *rest = Ledger.read(folder / "ledger.jsonl")
+    first["sweep"]["search"]["phase_of_the_moon"] = "full"
+    sweep = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({**sweep, "search": first["sweep"]["search"]}))
+    (folder / "ledger.jsonl").unlink()
+    append(folder, [{k: v for k, v in e.items() if k not in ("sequence", "version")} for e in (first, *rest)])
+    where = ["--runs", str(tmp_path)]
+    for command in (["stop", "s"], ["retry", "s", "t0001"], ["dashboard", "s"]):
+        result = call(*command, *where)
+        assert result.exit_code == 1, result.output
+        assert "another version of ablate" in result.stderr
+        assert "phase_of_the_moon" in result.stderr
+    assert "phase_of_the_moon" in call("status", "s", *where).stdout
+    assert "left alone" in call("gc", "s", *where).stdout
 
 
 def test_status_without_any_sweep(tmp_path: Path) -> None:
@@ -211,14 +231,28 @@ def test_a_running_driver_does_what_it_is_asked(
     assert Requests(tmp_path / "s").waiting() == []
 
 
-def test_a_request_that_the_driver_does_not_take_is_withdrawn(
+def test_a_request_that_the_driver_has_not_taken_yet_stays_and_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ablate.cli.steer.PATIENCE", 0.0)
-    with running(tmp_path):
+    with running(tmp_path) as driver:
         result = call("stop", "s", "--runs", str(tmp_path))
+        assert (result.exit_code, "has not taken it up yet" in result.stdout) == (0, True)
+        shown = call("status", "s", "--runs", str(tmp_path))
+        assert "asked of the driver, not taken up yet: stop" in shown.stdout
+        driver.tick()
+        assert Requests(tmp_path / "s").waiting() == []
+
+
+def test_a_request_to_a_driver_that_ends_first_is_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = iter(["process 1", None])
+    killed(tmp_path, after=2)
+    monkeypatch.setattr("ablate.cli.steer.held_by", lambda _: next(held))
+    result = call("stop", "s", "--runs", str(tmp_path))
     assert result.exit_code == 1
-    assert "did not take the request, which is withdrawn" in result.stderr
+    assert "ended before it took the request, which is withdrawn" in result.stderr
     assert Requests(tmp_path / "s").waiting() == []
 
 

@@ -25,9 +25,9 @@ def against_peers(scratch: Path) -> Finding:
     found = json.loads(path.read_text())
     about = done.stdout.partition("\n\n")[2].partition("\n\n")[0]
     return Finding(
-        "An empty trial costs at least 100 times less than with a fresh TorchTrainer a trial in Tune and 10 "
-        "times less than as a plain function trial, and no more late in a sweep of 1,000; with real trials of "
-        "20 s or more, two slots on two cores spend at least 0.9 of their time in them.",
+        "An empty trial costs at least 100 times less than in Tune with a fresh TorchTrainer a trial, and 10 "
+        "times less than as a plain function trial, and no more late in a sweep of 1,000. With real trials "
+        "of 20 s or more, two slots on two cores spend at least 0.9 of their time in them.",
         all(record["held"] is not False for record in found),
         {"records": [{k: v for k, v in record.items() if k not in _EVERYWHERE} for record in found]},
         f"{markdown([Record(**record) for record in found])}\n\n{about}",

@@ -18,32 +18,38 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.ledger import Event, Ledger, canonical
+from ablate.ledger import Event, Ledger, Log, canonical
 from ablate.ledger.memory import MemoryLedger
 from ablate.search import replay
 from ablate.spec.identity import spec_hash
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
 from ablate.sweep.curves import Curve, End, Lap, played, recordings
-from ablate.sweep.driver import Driver
+from ablate.sweep.driver import LEDGER, Driver
 from ablate.sweep.simulated import Usage, VirtualClock, run_simulated
-from tests.evidence.checks import SHORT, SPARSEHEAD, ablate
+from tests.evidence.checks import SPARSEHEAD, ablate
 from tests.evidence.harness import ROOT, Finding, check
 from tests.sweep.following import follow
 
 TRIALS, SLOTS = 10_000, 1_000
+SIX_EPOCHS = ["base.optim.epochs=6", "base.measure.every=1", "base.measure.also=[]"]
 WITHOUT_STOPS = [
-    "--trials", "16", "--set", "name=recorded", "--set", "confirm=null", "--set", "base.measure.every=1",
-    "--set", "search.sampler={kind: random}", "--set", "search.scheduler={kind: none}",
+    "name=recorded", *SIX_EPOCHS, "search.trials=16", "search.sampler={kind: random}",
+    "search.scheduler={kind: none}", "confirm=null",
 ]  # fmt: skip
+WITH_STOPS = [
+    "name=real",
+    *SIX_EPOCHS,
+    "search.trials=12",
+    "search.scheduler.rungs=[2, 4]",
+    "confirm.seeds=2",
+]
 KEEPS_UP = 1_000  # records a second: a slot for every millisecond between two reports
 
 
 @check("scale")
 def at_scale(scratch: Path) -> Finding:
-    ablate("sweep", SPARSEHEAD, "--runs", scratch, *WITHOUT_STOPS)
-    ablate("sweep", SPARSEHEAD, "--runs", scratch, *SHORT)
-    recorded, real = (Ledger.read(scratch / name / "ledger.jsonl") for name in ("recorded", "sparsehead"))
+    recorded, real = run_on_ray(scratch, WITHOUT_STOPS), run_on_ray(scratch, WITH_STOPS)
     same = same_decisions(real, scratch / "followed")
     copy = simulate_again(recorded, scratch / "again")
     program = [sys.executable, "-m", "tests.evidence.scale", str(scratch / "recorded/ledger.jsonl")]
@@ -62,6 +68,13 @@ def at_scale(scratch: Path) -> Finding:
         figures,
         "\n\n".join(f"**{title.replace('_', ' ')}**\n\n{_table(rows)}" for title, rows in figures.items()),
     )
+
+
+def run_on_ray(runs: Path, changes: Sequence[str]) -> list[Event]:
+    """The ledger of the default sweep with these changes, of which the first is its name."""
+    words = [word for change in changes for word in ("--set", change)]
+    ablate("sweep", SPARSEHEAD, "--runs", runs, *words)
+    return Ledger.read(runs / changes[0].removeprefix("name=") / LEDGER)
 
 
 def _table(rows: dict[str, Any]) -> str:
@@ -102,13 +115,17 @@ def _results(events: Sequence[Event]) -> dict[str, str]:
 
 
 def simulate(
-    sweep: SweepSpec, runs: Path, curves: Callable[[TrialSpec], Curve], slots: int
+    sweep: SweepSpec,
+    runs: Path,
+    curves: Callable[[TrialSpec], Curve],
+    slots: int,
+    open_log: Callable[[Path, VirtualClock], Log] = lambda _, clock: MemoryLedger(clock),
 ) -> tuple[Usage, list[Event]]:
     clock = VirtualClock()
-    ledger = MemoryLedger(clock)
-    with Driver(sweep, runs, clock=clock, open_log=lambda _: ledger) as driver:
+    log = open_log(runs / sweep.name / LEDGER, clock)
+    with Driver(sweep, runs, clock=clock, open_log=lambda _: log) as driver:
         usage = run_simulated(driver, played(curves), clock, slots=slots)
-    return usage, ledger.events()
+        return usage, log.events()
 
 
 def mixtures(events: Sequence[Event]) -> Callable[[TrialSpec], Curve]:
@@ -148,11 +165,7 @@ def _mebibytes() -> float:
 def large(ledger: Path) -> dict[str, Any]:
     """The large sweep, to be run in a process of its own, for its memory to be told apart."""
     recorded = Ledger.read(ledger)
-    tree = recorded[0]["sweep"]
-    scheduler = {"kind": "asha", "rungs": [2, 4], "reduction": 2}
-    search = {**tree["search"], "trials": TRIALS, "scheduler": scheduler}
-    sweep = SweepSpec.model_validate({**tree, "name": "large", "search": search})
-    curves = mixtures(recorded)
+    curves, sweep = mixtures(recorded), larger(recorded[0]["sweep"], "large", TRIALS)
     before, began = _mebibytes(), time.perf_counter()
     usage, events = simulate(sweep, ledger.parents[1], curves, SLOTS)
     seconds, peak = time.perf_counter() - began, _mebibytes()
@@ -163,14 +176,45 @@ def large(ledger: Path) -> dict[str, Any]:
         "records": len(events),
         "seconds": round(seconds, 1),
         "records_per_second": round(len(events) / seconds),
-        "simulated_hours": round(usage.seconds / 3600, 3),
-        "times_faster_than_real": round(usage.seconds / seconds, 1),
-        "ideal_hours": round(usage.busy / SLOTS / 3600, 3),
+        "records_per_second_on_disk": on_disk(recorded, curves, ledger.parents[1]),
+        "simulated_seconds": round(usage.seconds, 1),
+        "records_per_simulated_second": round(len(events) / usage.seconds),
+        "ideal_seconds": round(usage.busy / SLOTS, 1),
         "efficiency": round(usage.efficiency, 3),
+        "longest_trial_seconds": round(max(spans(events).values()), 1),
+        "efficiency_until_the_last_trial_starts": round(early_efficiency(events), 3),
         "peak_memory_mib": round(peak),
         "of_it_before_the_sweep_mib": round(before),
-        "bytes_per_record": round((peak - before) * 2**20 / len(events)),
+        "memory_per_trial_kib": round((peak - before) * 2**10 / TRIALS, 1),
     }
+
+
+def larger(tree: dict[str, Any], name: str, trials: int) -> SweepSpec:
+    """The recorded sweep with early stopping, and with more trials."""
+    scheduler = {"kind": "asha", "rungs": [2, 4], "reduction": 2}
+    search = {**tree["search"], "trials": trials, "scheduler": scheduler}
+    return SweepSpec.model_validate({**tree, "name": name, "search": search})
+
+
+def on_disk(recorded: Sequence[Event], curves: Callable[[TrialSpec], Curve], runs: Path) -> int:
+    """Records a second with the ledger in a file, one fsync for each event and what it led to."""
+    sweep = larger(recorded[0]["sweep"], "on-disk", TRIALS // 10)
+    began = time.perf_counter()
+    _, events = simulate(sweep, runs, curves, SLOTS // 10, Ledger.open)
+    return round(len(events) / (time.perf_counter() - began))
+
+
+def spans(events: Sequence[Event]) -> dict[str, float]:
+    """Seconds from the start to the end of each trial; nothing interrupts one here."""
+    began = {e["trial"]: e["time"] for e in events if e["event"] == "started"}
+    return {e["trial"]: e["time"] - began[e["trial"]] for e in events if e["event"] == "finished"}
+
+
+def early_efficiency(events: Sequence[Event]) -> float:
+    """The share of the slots' time that was used before there was nothing left to begin."""
+    begun = [e for e in events if e["event"] == "started"]
+    last, took = begun[-1]["time"], spans(events)
+    return sum(min(took[e["trial"]], last - e["time"]) for e in begun) / (SLOTS * last)
 
 
 if __name__ == "__main__":

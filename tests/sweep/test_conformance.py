@@ -292,29 +292,27 @@ class Operator:
         return taken
 
 
-def run_operated(backend: Backend, spec: SweepSpec, operator: Operator) -> Driver:
-    with backend.driver(spec, requests=operator.take) as driver:
-        driver.subscribe(operator)
-        backend.carry_out(driver)
-    return driver
-
-
-def test_a_pause_saves_and_leaves_and_the_sweep_goes_on_later(
+def test_a_pause_saves_and_leaves_and_the_sweep_goes_on_even_from_a_damaged_checkpoint(
     backend: Backend, reference: Callable[[SweepSpec], Events]
 ) -> None:
     spec = backend.sweep(epochs=60, search={"trials": 5}, resources={"checkpoint_every": 1000})
-    driver = run_operated(backend, spec, Operator([Request("pause")], "reported", 20))
-    assert not driver.finished
+    operator = Operator([Request("pause")], "reported", 20)
+    with backend.driver(spec, requests=operator.take) as driver:
+        driver.subscribe(operator)
+        backend.carry_out(driver)
+        assert not driver.finished
     paused = backend.ledger()
-    running = {e["trial"] for e in of(paused, "started")} - set(finished(paused))
-    assert running
+    running = sorted({e["trial"] for e in of(paused, "started")} - set(finished(paused)))
+    saved = {e["trial"]: e for e in of(paused, "checkpointed")}
     for trial in running:
-        last = [e for e in paused if e.get("trial") == trial][-1]
-        assert last["event"] == "checkpointed"
+        assert [e for e in paused if e.get("trial") == trial][-1] == saved[trial]
+    (backend.runs / "conformance" / saved[running[0]]["path"]).write_bytes(b"damaged")
     events = backend.run(spec, resuming=True)
     check_sound(events)
-    [resumed] = of(events, "resumed")
-    assert all(resumed["epochs"][trial] > 0 for trial in running)
+    [resumed], [abandoned] = of(events, "resumed"), of(events, "abandoned")
+    assert {t: resumed["epochs"][t] for t in running} == {t: saved[t]["epoch"] for t in running}
+    assert (abandoned["trial"], abandoned["epoch"]) == (running[0], 0)
+    assert "digest" in abandoned["reason"]
     assert finished(events) == finished(reference(spec))
 
 

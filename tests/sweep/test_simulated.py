@@ -199,6 +199,21 @@ def test_a_budget_of_hours_is_one_of_virtual_hours(tmp_path: Path) -> None:
     assert usage.seconds == 6 * 3600
 
 
+def test_a_trial_that_runs_too_long_fails_and_a_dead_slot_does_not_turn_its_clock_back(
+    tmp_path: Path,
+) -> None:
+    spec = SweepSpec.model_validate(
+        {**sweep(trials=1, epochs=9).as_dict(), "resources": {"trial_hours": 45 / 3600}}
+    )
+    for faults, epochs in ([], 5), ([Fault(38.0, "slot-0")], 4):  # 5 x 10 s; 38 s, of which 8 lost, and 10
+        folder = tmp_path / f"{len(faults)} faults"
+        _, events = simulate(spec, folder, faults=faults)
+        [finished] = of(events, "finished")
+        assert (finished["state"], finished["epochs"]) == ("FAILED", epochs)
+        assert finished["reason"].startswith("time-out: after 0.013")
+        assert "resources.trial_hours 0.0125" in finished["reason"]
+
+
 def with_search(spec: SweepSpec, **changes: Any) -> SweepSpec:
     tree = spec.as_dict()
     return SweepSpec.model_validate({**tree, "search": {**tree["search"], **changes}})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ablate.ledger import Ledger, LedgerBusy, LedgerError, Store, StoreError, canonical
 from ablate.ledger.bucket import read_segments
@@ -23,11 +24,14 @@ from ablate.sweep.driver import Driver, DriverError
 from ablate.sweep.inline import run_inline
 from ablate.sweep.run import run_sweep
 from ablate.sweep.storage import SweepStorage, begin_here, storing
-from ablate.trial import CheckpointError, EpochReport, TrialRun
+from ablate.train import Trainer, World
+from ablate.trial import CheckpointError, EpochReport
+from ablate.trial.checkpoint import save_checkpoint
 from tests.ledger.object_store import s3_bucket
 from tests.sweep.conformance_trial import ConformanceTrial
 from tests.sweep.fakes import sweep
 from tests.sweep.small_disk import Disk, small_disk
+from tests.train.synthetic import tiny_data
 
 SWEEP = sweep("s", trials=5, epochs=4)
 
@@ -297,13 +301,11 @@ def test_room_is_looked_at_before_the_start(
 
 
 def test_the_sizes_are_those_of_real_files(tmp_path: Path) -> None:
-    quick = SWEEP.base.model_copy(update={"optim": SWEEP.base.optim.model_copy(update={"epochs": 1})})
-    run = TrialRun(quick)
-    run.step()
-    checkpoint = run.save(tmp_path / "c")
-    run.finish(tmp_path / "a")
-    assert checkpoint is not None
-    artifacts, expected = sizes(SWEEP)
-    written = sum(p.stat().st_size for p in (tmp_path / "a").glob("*.pt"))
-    assert Path(checkpoint.path).stat().st_size == pytest.approx(expected, rel=0.2)
-    assert written == pytest.approx(artifacts, rel=0.2)
+    trainer = Trainer(SWEEP.base, tiny_data(SWEEP.base.optim.batch), World.single(), torch.device("cpu"))
+    next(iter(trainer.epochs()))
+    state = trainer.state_dict()
+    artifacts, checkpoint = sizes(SWEEP)
+    whole = save_checkpoint(state, 1, tmp_path)
+    weights = save_checkpoint(state["model"], 2, tmp_path)
+    assert Path(whole.path).stat().st_size == pytest.approx(checkpoint, rel=0.2)
+    assert Path(weights.path).stat().st_size == pytest.approx(artifacts, rel=0.2)

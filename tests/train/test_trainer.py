@@ -41,6 +41,39 @@ def test_resume_is_exact_under_every_optimiser(optim: dict[str, object]) -> None
     assert same_weights(through, second)
 
 
+@pytest.mark.parametrize(("parent", "child"), [
+    ({"kind": "sgd", "lr": 0.1}, {"kind": "sgd", "lr": 0.2, "momentum": 0.5, "nesterov": True}),
+    ({"kind": "adamw", "lr": 1e-3}, {"kind": "adamw", "lr": 1e-2, "beta1": 0.5, "beta2": 0.9}),
+    ({"kind": "lars", "lr": 0.5}, {"kind": "lars", "lr": 0.9, "momentum": 0.5, "trust": 0.01}),
+])  # fmt: skip
+def test_a_trial_that_goes_on_from_another_keeps_its_own_settings(
+    parent: dict[str, object], child: dict[str, object]
+) -> None:
+    parent_spec = tiny_trial(optim={**parent, "epochs": 3, "batch": 32})
+    child_spec = tiny_trial(
+        optim={**child, "epochs": 3, "batch": 32, "weight_decay": 0.01, "head_weight_decay": 0.02}
+    )
+    first, second = trainer_of(parent_spec), trainer_of(child_spec)
+    next(first.epochs())
+    fresh = settings(second)
+    second.load_state_dict(first.state_dict())
+    assert settings(second) == fresh != settings(first)
+    assert same_weights(first, second)
+    assert first.optimiser is not None
+    assert second.optimiser is not None
+    ours, theirs = first.optimiser.state_dict()["state"], second.optimiser.state_dict()["state"]
+    assert ours.keys() == theirs.keys() != set()
+    assert all(torch.equal(ours[p][k], theirs[p][k]) for p in ours for k in ours[p])
+    next(second.epochs())
+    assert second.epoch == 2
+
+
+def settings(trainer: Trainer) -> list[dict[str, object]]:
+    assert trainer.optimiser is not None
+    groups = trainer.optimiser.param_groups
+    return [{name: value for name, value in group.items() if name != "params"} for group in groups]
+
+
 def test_the_same_trial_twice_is_equal_and_another_seed_is_not() -> None:
     runs = [trainer_of(tiny_trial(seed=seed)) for seed in (0, 0, 1)]
     losses = [[r.loss for r in run.epochs()] for run in runs]
