@@ -6,7 +6,7 @@ same way go what the clock says (budgets in hours) and what an operator asks for
 
     runs/<sweep>/sweep.json                       the resolved sweep, as it is now
     runs/<sweep>/ledger.jsonl                     everything that happened and was decided
-    runs/<sweep>/trials/<trial>/                  artifacts of a finished trial
+    runs/<sweep>/trials/<trial>/                  artifacts of a finished trial, and its log.txt (``logs``)
     runs/<sweep>/trials/<trial>/<fence>/          its checkpoints, as written under one driver
 
 Each driver of a sweep has a number, the fence. Workers of a killed driver may go on writing for a while; they

@@ -23,6 +23,7 @@ from ray.exceptions import RayError
 
 from ablate.spec.sweep import Resources
 from ablate.sweep.capacity import Leases, RoomWatch, cluster_nodes, groups, places, remove_group
+from ablate.sweep.deaths import why
 from ablate.sweep.desk import TICK, Desk, SweepError
 from ablate.sweep.driver import Driver
 from ablate.sweep.messages import MakeTrial, SlotPlan
@@ -202,9 +203,12 @@ def _served(desk: Desk, post: Post, room: RoomWatch) -> Iterator[None]:
         try:
             serve()
         except Exception as error:  # whatever it is: slots that get no answer would wait for ever
-            lost = isinstance(error, RayError)
-            reason = SweepError(f"lost the Ray cluster: {error}") if lost else error
-            desk.error, desk.done = desk.error or reason, True
+            if isinstance(error, RayError):
+                reason = why(str(error), killed_by_kernel=False)
+                error = SweepError(
+                    f"lost the Ray cluster ({reason}); nothing finished is lost: resume the sweep"
+                )
+            desk.error, desk.done = desk.error or error, True
 
     thread = threading.Thread(target=guarded, name="desk", daemon=True)
     thread.start()

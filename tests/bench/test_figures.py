@@ -66,7 +66,7 @@ def test_contenders_run_in_turn_forwards_and_backwards(tmp_path: Path) -> None:
     told: list[str] = []
     take(suite_of(figure, *contenders), repeats=2, command="", say=told.append)
     assert "".join(log.read_text().split()) == "abccba"
-    assert told[3] == "2/3 c: seconds 1"
+    assert told[3] == "2/2 c: seconds 1"
     assert len(told) == 6
 
 

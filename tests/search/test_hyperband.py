@@ -59,6 +59,12 @@ def test_a_rung_is_left_out_for_each_bracket() -> None:
     assert course.report("t0003", 2, 0.4) == ["stopped", "finished"]
 
 
+@pytest.mark.parametrize("rungs", [[1, 3], [1, 9]])
+def test_rungs_that_no_trial_reaches_are_refused(rungs: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"must be below base\.optim\.epochs \(3\)"):
+        Course(epochs=3, scheduler={"kind": "hyperband", "rungs": rungs})
+
+
 def test_more_brackets_than_rungs_allow_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 2"):
         HyperBand(rungs=(1,), brackets=3)

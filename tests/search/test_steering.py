@@ -66,7 +66,7 @@ def test_epochs_of_confirmation_are_not_counted() -> None:
 def test_a_search_that_has_converged_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     course = Course(trials=100, converged={"after": 4, "error": 0.01})
     state = course.state
-    monkeypatch.setattr(state.study, "converged", lambda: "enough" if state.asked == 5 else None)
+    monkeypatch.setattr(state.study, "converged", lambda *_: "enough" if state.asked == 5 else None)
     course.run_all(0.5)
     assert course.state.asked == 5
     assert course.decided("closed") == [{"event": "closed", "by": "converged", "reason": "enough"}]

@@ -1,4 +1,4 @@
-"""What a sweep takes over from earlier ones, why it leaves the rest out, and that replay needs only itself."""
+"""What a sweep takes over from earlier ones, why it leaves the rest out, and that all of it is recorded."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ It imports nothing of the tests, so that Ray can send it to its workers by value
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def score(weights: float) -> float:
 
 
 class ConformanceTrial:
-    """``cache / "mended"`` mends trials that break once; ``seconds`` is for the virtual clock."""
+    """``cache / "mended"`` mends trials that break once, ``cache / "slow"`` has epochs take a while, so that
+    an operator's request comes in time; ``seconds`` is for the virtual clock."""
 
     def __init__(self, spec: TrialSpec, *, cache: Path, through_collapse: bool, **_: Any) -> None:
         self.spec, self.cache, self.through_collapse = spec, cache, through_collapse
@@ -41,6 +43,8 @@ class ConformanceTrial:
         return 1.0 + self.spec.optim.lr
 
     def step(self) -> EpochReport:
+        if (self.cache / "slow").exists():
+            time.sleep(0.05)
         if self.spec.optim.epochs:
             self.epoch += 1
             self.weights = trained(self.weights, self.spec)

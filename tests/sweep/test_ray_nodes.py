@@ -34,6 +34,7 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.mark.timeout(900)
 def test_slots_follow_nodes_and_trials_outlive_them(cluster: Cluster, tmp_path: Path) -> None:
     """The only node's trial stands still; a second node comes and does the rest; the first is lost."""
     cache = tmp_path / "cache"
@@ -57,11 +58,11 @@ def test_slots_follow_nodes_and_trials_outlive_them(cluster: Cluster, tmp_path: 
             target=run_on_ray, args=(driver,), kwargs={"cache": cache, "make_trial": FakeTrial}
         )
         run.start()  # Ray adds and removes nodes in the main thread only
-        assert saved.wait(120)
+        assert saved.wait(240)
         cluster.add_node(**SMALL)
-        assert moved_on.wait(120)
+        assert moved_on.wait(240)
         cluster.remove_node(first, allow_graceful=False)
-        run.join(120)
+        run.join(240)
         assert driver.finished
     recorded = Ledger.read(driver.path)
     specs = {e["trial"]: TrialSpec.model_validate(e["spec"]) for e in recorded if e["event"] == "asked"}

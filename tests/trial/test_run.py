@@ -22,7 +22,8 @@ from tests.train.synthetic import tiny_trial
 
 EPOCH_METRICS = {
     "probe.h.val", "probe.z.val", "knn.h.val", "knn.z.val", "rank.h.effective", "rank.h.rankme",
-    "rank.z.effective", "rank.z.rankme", "alignment", "uniformity", "spread.z",
+    "rank.z.effective", "rank.z.rankme", "rank.h.alpha", "rank.h.alpha_distance", "rank.z.alpha",
+    "rank.z.alpha_distance", "alignment", "uniformity", "spread.z",
 }  # fmt: skip
 TRAINING = {"loss", "views_per_second"}
 HEAD = {"head.zeros", "head.active_inputs", "head.hoyer"}
