@@ -2,7 +2,7 @@
 
 The trials are those of the sparse-head sweep with a fixed head (so that they take equally long), searched at
 random over the learning rate, with its checkpoints, artifacts and ledger. They are as long as it takes for
-each to last ``seconds`` on this machine: ``epochs_lasting`` finds out how many epochs that is.
+each to last ``seconds`` on this machine: ``find_epochs`` finds out how many epochs that is.
 """
 
 from __future__ import annotations

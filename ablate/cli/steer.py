@@ -122,6 +122,8 @@ def _record(folder: Path, runs: Path, action: Callable[[Driver], object]) -> Non
     open_log = stored.open_log if stored else Ledger.open
     with Driver.resume(folder.name, runs, open_log=open_log, storage=stored) as driver:
         action(driver)
+        if stored:
+            stored.fetch_artifacts()
         write_results(folder)
         if driver.finished:
             summarise(folder)

@@ -72,13 +72,15 @@ class Ledger:
         Raises LedgerBusy if another driver holds it, LedgerError if it is damaged or of another format.
         """
         try:
+            changed = [path.parent, *(folder.parent for folder in path.parents if not folder.exists())]
             path.parent.mkdir(parents=True, exist_ok=True)
             held = lock.acquire(path.with_name(f"{path.name}.lock"))
             try:
                 _, end = cls.tail(path) if path.exists() else ([], Position())
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
                 _cut(descriptor, end, path)
-                _sync_folder(path.parent)
+                for folder in changed:
+                    _sync_folder(folder)
             except BaseException:
                 lock.release(held)
                 raise
@@ -177,7 +179,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the file's name as durable as its content."""
+    """Make the names in a folder as durable as what they name."""
     descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

@@ -36,14 +36,15 @@ class Agreement:
 
 
 def agreement(objective: Objective, search: Iterable[TrialRecord]) -> Agreement | None:
-    """Over the completed trials of a search that have both; None for an objective of labels, or below three.
+    """Over the completed trials of a search that have both, each configuration once; None for an objective
+    of labels, or below three.
 
     None also where one of the two is the same in all trials, for which no order is defined.
     """
     if not is_label_free(objective.metric):
         return None
     sign = 1 if objective.mode == "max" else -1
-    complete = (r.metrics for r in search if r.state == "COMPLETE")
+    complete = (r.metrics for r in search if r.state == "COMPLETE" and not r.duplicate_of)
     pairs = [(sign * m.get(objective.metric, math.nan), m.get(PROBE, math.nan)) for m in complete]
     known = [pair for pair in pairs if all(map(math.isfinite, pair))]
     ours, probe = [a for a, _ in known], [b for _, b in known]

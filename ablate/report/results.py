@@ -2,8 +2,9 @@
 
 Columns, in this order:
 
-1. ``trial_id, arm, stage, seed, spec_hash, state, reason, epochs``. States are COMPLETE, PRUNED, COLLAPSED,
-   FAILED, and in a sweep that is still going RUNNING and WAITING.
+1. ``trial_id, arm, stage, seed, spec_hash, state, reason, epochs, duplicate_of, parent, inherited_epochs``.
+   States are COMPLETE, PRUNED, COLLAPSED, FAILED, and in a sweep that is still going RUNNING, PAUSED and
+   WAITING. The last three columns are those of ``TrialRecord``.
 2. Parameters under their dotted keys: every key that the search draws, in the order of the search space,
    then by name every other key of the resolved trials that is not the same in all of them (what confirm's
    references and controls replace). A key that a trial does not have, such as a subvector of an MLP, is

@@ -16,11 +16,11 @@ from ablate.ledger import Event, Ledger
 from ablate.report.agreement import Agreement, agreement
 from ablate.report.confirm import BEST, Difference, Interval, compare_arms, metric_on_test
 from ablate.report.trials import TrialRecord, fold_trials, opening
-from ablate.spec.front import front
+from ablate.spec.front import feasible, front, losses
 from ablate.spec.search import SearchSpec
 
 _FRONT = "Pareto front: no completed trial is better in one objective and as good in the others."
-_STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "WAITING")
+_STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "PAUSED", "WAITING")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
         },
         agreement=agreement(spec.objective, search),
         closed=_closed(events),
-        repeats=sum(e["event"] == "asked" and e.get("duplicate_of") is not None for e in events),
+        repeats=sum(r.duplicate_of is not None for r in search),
         best=best.trial if best else None,
         score=best.metrics.get(spec.objective.metric) if best else None,
         params=best.params if best else {},
@@ -124,13 +124,14 @@ def _closed(events: list[Event]) -> str:
 
 def _best(spec: SearchSpec, search: list[TrialRecord]) -> TrialRecord | None:
     """The best so far, of a search that has not chosen yet."""
-    by_objective = spec.model_copy(update={"tradeoffs": ()})
-    best = front(by_objective, _completed(search))
-    return next((r for r in search if r.trial in best), None)
+    completed = _completed(search)
+    fit = [r for r in search if r.trial in completed and feasible(spec, r.metrics)]
+    return min(fit, key=lambda r: losses(spec, r.metrics)[0], default=None)
 
 
 def _completed(search: list[TrialRecord]) -> dict[str, dict[str, float]]:
-    return {r.trial: r.metrics for r in search if r.state == "COMPLETE"}
+    """The metrics of each configuration that was completed, once."""
+    return {r.trial: r.metrics for r in search if r.state == "COMPLETE" and not r.duplicate_of}
 
 
 def _count(records: list[TrialRecord]) -> dict[str, int]:

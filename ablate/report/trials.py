@@ -50,7 +50,7 @@ class TrialRecord:
     @property
     def own_epochs(self) -> int:
         """Epochs that were trained for this trial alone."""
-        return 0 if self.duplicate_of else self.epochs - self.inherited
+        return 0 if self.duplicate_of else max(0, self.epochs - self.inherited)
 
     @property
     def metrics(self) -> dict[str, float]:

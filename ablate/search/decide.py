@@ -260,8 +260,9 @@ def _resumed(state: SearchState, event: Event) -> list[Event]:
     for trial in trials:
         trial.rewind(event["epochs"][trial.id])
     decisions: list[Event] = []
-    for trial in trials:
-        decisions += _wait(state, trial) if trial.paused is None else []
+    # Picked beforehand: one that cannot go on FAILS, which may let the paused go.
+    for trial in [trial for trial in trials if trial.paused is None]:
+        decisions += _wait(state, trial)
     return decisions + after(state)
 
 

@@ -85,7 +85,7 @@ def _finish_followers(state: SearchState, original: TrialState) -> list[Event]:
         return [event for trial in waiting for event in share(state, original, trial)]
     if waiting:
         heir, *others = waiting
-        heir.duplicate_of = None
+        heir.duplicate_of, heir.bracket = None, original.bracket
         state.originals[heir.spec_hash or ""] = heir.id
         state.waiting.append(heir.id)
         if others:

@@ -182,7 +182,6 @@ class SearchState:
         return list(paths)
 
 
-
 def begin(opened: Event) -> SearchState:
     """The state after the opening event. Raises pydantic's ValidationError if the sweep is none."""
     if opened.get("event") != "opened":

@@ -82,6 +82,8 @@ def _finished(events: list[Event]) -> Iterator[dict[str, Any]]:
     for event in events:
         if event["event"] == "asked" and event["stage"] == "search":
             asked[event["trial"]], curves[event["trial"]] = event, {}
+        elif event["event"] == "started" and event["trial"] in asked:
+            asked[event["trial"]] = {**asked[event["trial"]], "duplicate_of": None}  # it was run after all
         elif event["event"] == "reported" and event["trial"] in curves:
             curves[event["trial"]][event["epoch"]] = event["metrics"]
         elif event["event"] == "finished" and event["trial"] in asked:

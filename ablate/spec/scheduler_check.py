@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ablate.spec.draw import depends_on
+from ablate.spec.sampler import Exhaustive, Grid
 from ablate.spec.scheduler import ASHA, PBT, HyperBand, Median, SchedulerSpec
 from ablate.spec.search import SearchSpec
 from ablate.spec.space import Distribution
@@ -51,6 +52,12 @@ def budget_conflicts(search: SearchSpec, gpus: float | None) -> Iterator[Conflic
             "search.scheduler.quantile",
             f"{scheduler.quantile:g} of {search.trials} trials is less than one, so that none would ever be "
             "replaced; give more search.trials (the population) or a larger quantile",
+        )
+    if isinstance(scheduler, PBT) and isinstance(search.sampler, (Grid, Exhaustive)):
+        yield (
+            "search.sampler",
+            f"{search.sampler.kind} would be used up by the children of a population, or before it is whole; "
+            "under pbt use random or qmc",
         )
 
 

@@ -74,8 +74,10 @@ def _on_this_space(
         yield "search.converged", "needs a key that every trial draws; here each hangs on a condition"
     if isinstance(search.sampler, (Grid, Exhaustive)):
         steps = search.sampler.steps if isinstance(search.sampler, Grid) else 2
-        most = prod(len(levels(entry, steps)) for entry in space.values())  # were there no conditions
-        if most > MAX_GRID and len(list(islice(combinations(space, steps, base), MAX_GRID + 1))) > MAX_GRID:
+        count = prod(len(levels(entry, steps)) for entry in space.values())
+        if count > MAX_GRID and any(entry.when for entry in space.values()):  # then there are fewer
+            count = len(list(islice(combinations(space, steps, base), MAX_GRID + 1)))
+        if count > MAX_GRID:
             yield (
                 "search.sampler",
                 f"more than {MAX_GRID:,} combinations; name fewer values, or use qmc, which covers the space",

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +37,7 @@ from ablate.spec.trial import TrialSpec
 from ablate.sweep.requests import Request
 from ablate.sweep.spent import Spent
 from ablate.trial import Checkpoint
+from ablate.trial.durable import make_folder, sync_folder, write_durably
 
 if TYPE_CHECKING:
     from ablate.sweep.storage import SweepStorage
@@ -378,7 +378,7 @@ class Driver:
             raise DriverError(f"{self.folder}: search.trials cannot change under PBT: it is the population")
 
     def _write_sweep(self) -> None:
-        _write_atomically(self.folder / SWEEP, json.dumps(self.sweep.as_dict(), indent=2) + "\n")
+        _write(self.folder / SWEEP, json.dumps(self.sweep.as_dict(), indent=2) + "\n")
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -483,13 +483,18 @@ class Driver:
             raise DriverError(f"{trial.id} reported epoch {epoch} where epoch {expected} was due")
 
     def _delete_discarded(self) -> None:
-        for path in self._state.take_discarded():
+        """Best effort: what stays costs disk, not the sweep."""
+        paths = [self.folder / path for path in self._state.take_discarded()]
+        for path in paths:
             try:
-                (self.folder / path).unlink(missing_ok=True)
-                if self._storage is not None:
-                    self._storage.delete(self.folder / path)
-            except (OSError, StoreError) as error:  # costs disk, not the sweep
+                path.unlink(missing_ok=True)
+            except OSError as error:
                 _log.warning("a superseded checkpoint cannot be deleted: %s", error)
+        if self._storage is not None and paths:
+            try:
+                self._storage.delete(paths)
+            except StoreError as error:
+                _log.warning("superseded checkpoints cannot be deleted: %s", error)
 
     def _there(self, checkpoint: Path) -> bool:
         return checkpoint.exists() or (self._storage is not None and self._storage.exists(checkpoint))
@@ -545,14 +550,10 @@ def _order(trial: TrialState) -> Order:
     return Order.PAUSE if trial.pausing else Order.GO
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)  # a ledger need not lie in this folder
-    partial = path.with_suffix(".partial")
+def _write(path: Path, text: str) -> None:
     try:
-        with partial.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        make_folder(path.parent)  # a ledger need not lie in this folder
+        write_durably(path, text.encode(), reserve=0)  # the reserve is for what a sweep cannot do without
+        sync_folder(path.parent)
     except OSError as error:
         raise DriverError(f"{path}: cannot be written: {error.strerror}") from error

@@ -14,6 +14,7 @@ import json
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -51,10 +52,11 @@ class Requests:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / REQUESTS
 
-    def open(self) -> None:
-        """Make the folder, owned by the driver's user; drop what was left for an earlier driver."""
+    def open(self, left: Sequence[Path] = ()) -> None:
+        """Make the folder, owned by the driver's user; drop ``left``: what ``files`` gave before this driver
+        had the sweep's lock, and so was for an earlier one."""
         self._folder.mkdir(exist_ok=True)
-        for request in self.take():
+        for request in _taken(left):
             _log.warning("ignored a request to %s that was left for an earlier driver", request)
 
     def put(self, request: Request) -> Path:
@@ -68,19 +70,24 @@ class Requests:
 
     def take(self) -> list[Request]:
         """The requests left since the last call, oldest first. One that cannot be understood is logged."""
-        taken = []
-        for file in self._files():
-            request = _read(file)
-            if _delete(file) and request is not None:
-                taken.append(request)
-        return taken
+        return _taken(self.files())
 
     def waiting(self) -> list[Request]:
         """What would be taken now; it stays."""
-        return [request for file in self._files() if (request := _read(file)) is not None]
+        return [request for file in self.files() if (request := _read(file)) is not None]
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """Those of the requests waiting, oldest first."""
         return sorted(self._folder.glob("*.json"))
+
+
+def _taken(files: Sequence[Path]) -> list[Request]:
+    taken = []
+    for file in files:
+        request = _read(file)
+        if _delete(file) and request is not None:
+            taken.append(request)
+    return taken
 
 
 def _read(file: Path) -> Request | None:

@@ -25,7 +25,7 @@ from ablate.sweep.requests import Requests
 from ablate.sweep.signals import two_stages
 from ablate.sweep.simulated import VirtualClock, run_simulated
 from ablate.sweep.storage import SweepStorage, storing
-from ablate.tracking import Mirror, find_store
+from ablate.tracking import Mirror, check_recordable, find_store
 from ablate.trial import TrialRun
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,20 @@ def run_sweep(
     checkpoints and artifacts are kept too (see ``sweep.storage``); a resumed sweep knows its own. A failing
     trial is recorded and never ends the sweep. The first SIGINT or SIGTERM, and an operator's pause, let
     running trials save; a second SIGINT raises KeyboardInterrupt. Raises, before anything is started,
-    DataError if the data are bad, TrackingError if the tracking URI can never work, StoreError if the storage
-    cannot be used, DriverError if the disk has no room or the sweep exists (or, resuming, does not, or began
-    with other values); later, what the backend raises, and DriverError if it was stopped before the end.
+    DataError if the data are bad, TrackingError if the tracking URI can never work or holds a password,
+    StoreError if the storage cannot be used, DriverError if the disk has no room or the sweep exists (or,
+    resuming, does not, or began with other values); later, what the backend raises, and DriverError if it was
+    stopped before the end.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, found {backend!r}")
     cache, tracking = cache or default_cache(), (changes or sweep).tracking
     build(sweep.base.data, cache, progress=True)
+    check_recordable(tracking.uri)
     find_store(runs, tracking.uri)
     check_disk(changes or sweep, runs)
     requests, stored = Requests(runs / sweep.name), SweepStorage.find(runs / sweep.name, storage)
+    left = requests.files()  # what comes once this driver has the lock is for this one, however long it reads
     with Driver(
         sweep,
         runs,
@@ -72,7 +75,7 @@ def run_sweep(
         requests=requests.take,
         storage=stored,
     ) as driver:
-        requests.open()
+        requests.open(left)
         if stored:
             stored.publish()
         with closing(Mirror(driver.folder, tracking.uri, tracking.experiment)):

@@ -28,9 +28,9 @@ def two_stages(drain: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
     def first(*_: object) -> None:
-        log.warning("stopping: running trials save first; once more to abandon them")
+        restore()  # first: a second signal in here must not call ``drain`` while it runs
         drain()
-        restore()
+        log.warning("stopping: running trials save first; once more to abandon them")
 
     for number in before:
         signal.signal(number, first)

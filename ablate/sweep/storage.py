@@ -11,6 +11,7 @@ trial is COMPLETE. They fetch a checkpoint that is not on their machine, so node
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,9 @@ from ablate.trial import Checkpoint, CheckpointError, TrialFailure
 
 _NOTE = "storage.json"
 _FOR_READERS = (SWEEP, "results.parquet", "summary.md")
+_FEW = 16  # files to delete without looking whether they are there
 _LARGE = ".pt"  # weights and checkpoints: fetched when wanted
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,14 @@ class SweepStorage:
     def exists(self, path: Path) -> bool:
         return self.store.exists(self._key(path))
 
-    def delete(self, path: Path) -> None:
-        self.store.delete(self._key(path))
+    def delete(self, paths: Iterable[Path]) -> None:
+        """Delete files of trials; there need be none."""
+        keys = [self._key(path) for path in paths]
+        if len(keys) > _FEW:  # what a replayed ledger ever let go of: nearly all of it is gone
+            there = self.store.sizes("trials")
+            keys = [key for key in keys if key in there]
+        for key in keys:
+            self.store.delete(key)
 
     def _note(self) -> None:
         """Remember the storage in the sweep's folder, so that it need not be named again."""
@@ -141,15 +150,18 @@ class StoredTrial:
 
     def restore(self, checkpoint: Checkpoint, *more: Any, **named: Any) -> None:
         path = Path(checkpoint.path)
-        here = path.exists()
-        if not here:
-            self._fetch(path)
+        if path.exists():
+            try:
+                self._trial.restore(checkpoint, *more, **named)
+                return
+            except CheckpointError as error:  # damaged here, or of a driver elsewhere
+                _log.warning("%s; it is fetched from the storage", error)
+        self._fetch(path)
         try:
             self._trial.restore(checkpoint, *more, **named)
-        except CheckpointError:  # damaged here, or of a driver elsewhere
-            if not here or not self._fetch(path):
-                raise
-            self._trial.restore(checkpoint, *more, **named)
+        except CheckpointError:  # damaged there too: while it is there, the trial would be sent back to it
+            self._delete(path)
+            raise
 
     def finish(self, folder: Path, **words: Any) -> dict[str, float]:
         metrics: dict[str, float] = self._trial.finish(folder, **words)
@@ -163,9 +175,15 @@ class StoredTrial:
         except StoreError as error:
             raise TrialFailure("HALTED", str(error)) from error
 
-    def _fetch(self, path: Path) -> bool:
+    def _fetch(self, path: Path) -> None:
         try:
-            return self._storage.fetch(path)
+            self._storage.fetch(path)
+        except StoreError as error:
+            raise TrialFailure("HALTED", str(error)) from error
+
+    def _delete(self, path: Path) -> None:
+        try:
+            self._storage.delete([path])
         except StoreError as error:
             raise TrialFailure("HALTED", str(error)) from error
 

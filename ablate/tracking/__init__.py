@@ -22,7 +22,15 @@ for _name in ("mlflow.store.db", "alembic"):
 
 # After the settings, which MLflow reads when it is imported.
 from ablate.tracking.mirror import Mirror, catch_up  # noqa: E402
-from ablate.tracking.store import Store, TrackingError, find_store  # noqa: E402
+from ablate.tracking.store import Store, TrackingError, check_recordable, find_store  # noqa: E402
 from ablate.tracking.ui import serve_ui  # noqa: E402
 
-__all__ = ["Mirror", "Store", "TrackingError", "catch_up", "find_store", "serve_ui"]
+__all__ = [
+    "Mirror",
+    "Store",
+    "TrackingError",
+    "catch_up",
+    "check_recordable",
+    "find_store",
+    "serve_ui",
+]

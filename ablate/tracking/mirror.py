@@ -192,6 +192,8 @@ class _Follower:
             self._note(event)
         if any(event["event"] == "resumed" for event in events):
             self.runs.reopen()
+        for trial in _trials(events, "retried"):
+            self.runs.again(self.records[trial])
         for trial in _trials(events, "started"):
             self.runs.running(self.records[trial])
         for trial, found in points.items():
@@ -203,6 +205,8 @@ class _Follower:
         fold_event(self.records, event)
         if event["event"] == "reported":
             self.seen[event["trial"]] = max(event["epoch"], self.seen.get(event["trial"], -1))
+        elif event["event"] in ("asked", "retried"):
+            self.ended = None
         elif event["event"] == "ended":
             self.ended = event["time"]
 

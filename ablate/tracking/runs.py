@@ -110,6 +110,14 @@ class SweepRuns:
         """The trial has started, or goes on after an interruption."""
         child = self._child(record)
         if child.status == "KILLED":
+            self._run_on(child)
+
+    def again(self, record: TrialRecord) -> None:
+        """The trial had failed and is to run again."""
+        self._run_on(self._child(record))
+
+    def _run_on(self, child: Child) -> None:
+        if child.status != "RUNNING":
             self.client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
 

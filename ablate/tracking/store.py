@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
@@ -43,6 +44,16 @@ class Store:
                 "tracking.experiment"
             )
         return str(found.experiment_id)
+
+
+def check_recordable(uri: str | None) -> None:
+    """Raise TrackingError if ``uri``, a sweep's ``tracking.uri``, holds a password: what is in a sweep is in
+    its ledger, in every bundle of it, and in MLflow."""
+    if uri is not None and urlsplit(uri).password is not None:
+        raise TrackingError(
+            "tracking.uri holds a password, which would be kept with the sweep's results and in every bundle "
+            "of them; leave tracking.uri out and set the environment variable MLFLOW_TRACKING_URI instead"
+        )
 
 
 def find_store(runs: Path, uri: str | None = None) -> Store:

@@ -11,12 +11,14 @@ RESERVE = 2**20  # bytes left free for the sweep's ledger, which must be able to
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_durably(path: Path, data: bytes | memoryview) -> None:
+def write_durably(path: Path, data: bytes | memoryview, *, reserve: int = RESERVE) -> None:
     """Write a file under another name, sync it and rename it; its name is durable after ``sync_folder``.
+
+    It is not begun unless ``reserve`` bytes will be left free.
 
     Raises OSError (ENOSPC), saying what is needed and what is free, if it does not fit on the disk.
     """
-    check_free(path.parent, len(data) + RESERVE, path.name)
+    check_free(path.parent, len(data) + reserve, path.name)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

@@ -198,7 +198,7 @@ def _weights(module: torch.nn.Module) -> memoryview:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """``state`` is COMPLETE, COLLAPSED or FAILED; ``metrics`` are the last of each name, test included."""
+    """``state`` is COMPLETE or a ``TrialFailure``'s; ``metrics`` are the last of each name, test included."""
 
     state: str
     reason: str

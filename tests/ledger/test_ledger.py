@@ -46,6 +46,21 @@ def test_records_come_back_in_order_with_sequence_time_and_format(tmp_path: Path
     assert events[0]["time"] == events[1]["time"] <= events[2]["time"]
 
 
+def test_the_names_of_new_folders_are_as_durable_as_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    Ledger.open(tmp_path / "runs" / "s" / "ledger.jsonl").close()
+    assert {tmp_path, tmp_path / "runs", tmp_path / "runs" / "s"} <= set(synced)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(values)
 def test_every_value_survives_exactly_nan_included(tmp_path: Path, value: Any) -> None:

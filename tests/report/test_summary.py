@@ -77,4 +77,6 @@ def test_an_early_end_and_repeats_are_said(tmp_path: Path) -> None:
     found = text(tmp_path, [*events, closed])
     assert "The search was ended before all its trials: 30 epochs were trained." in found
     assert "1 repeated the configuration of another" in found
+    run_after_all = {"event": "started", "trial": "t0001", "slot": "a", "fence": 1, "time": 1.5}
+    assert "repeated" not in text(tmp_path, [*events[:4], run_after_all, *events[4:]])
     assert "ended before" not in text(tmp_path, [*events[:3], closed, *events[3:]])

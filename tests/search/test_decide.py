@@ -41,7 +41,8 @@ class Course:
         """One trial after another, to the end of the sweep."""
         while self.state.ended is None:
             started = self.happens("wanted", slot="a")
-            if started and started[-1]["event"] == "started":
+            assert started, "nothing is running, so there must be something to do"
+            if started[-1]["event"] == "started":
                 self.finish(started[-1]["trial"], value)
 
     def run(self, value: float) -> list[dict[str, Any]]:

@@ -59,6 +59,18 @@ def test_a_rung_is_left_out_for_each_bracket() -> None:
     assert course.report("t0003", 2, 0.4) == ["stopped", "finished"]
 
 
+def test_a_copy_that_is_run_because_the_first_failed_takes_its_bracket() -> None:
+    scheduler = {"kind": "hyperband", "rungs": [1], "reduction": 2, "brackets": 2}
+    space = {"optim.lr": {"choice": [0.1, 0.2]}}
+    points = [{"optim.lr": lr} for lr in (0.1, 0.2, 0.2)]
+    course = Course(trials=3, scheduler=scheduler, space=space, points=points)
+    assert [course.start(slot).bracket for slot in "ab"] == [0, 1]
+    course.happens("wanted", slot="c")
+    course.end("t0001", "FAILED")
+    copy = course.start("c")
+    assert (copy.id, copy.bracket) == ("t0002", 1)
+
+
 @pytest.mark.parametrize("rungs", [[1, 3], [1, 9]])
 def test_rungs_that_no_trial_reaches_are_refused(rungs: list[int]) -> None:
     with pytest.raises(ValueError, match=r"must be below base\.optim\.epochs \(3\)"):

@@ -30,9 +30,9 @@ def course(trials: int = 4, epochs: int = 6, **options: Any) -> Course:
 def to_boundary(course: Course, trial: str, value: float) -> list[dict[str, Any]]:
     """Let a started trial train to the end of its generation and save there."""
     known = course.state.trials[trial]
-    while known.slot is not None and not known.pausing:
-        epoch = known.epochs + 1
-        assert course.report(trial, epoch, value) == []
+    for epoch in range(known.epochs + 1, known.last_epoch + 1):
+        if not known.pausing:
+            assert course.report(trial, epoch, value) == []
     return course.save(trial, known.epochs)
 
 
@@ -187,6 +187,19 @@ def test_a_member_that_falls_behind_does_not_wait_at_boundaries_it_came_through(
         assert trial.pausing is (epoch == 4)
 
 
+def test_members_that_the_loss_of_another_lets_go_at_a_restart_wait_once() -> None:
+    sweep = course(epochs=8)
+    generation(sweep, VALUES)
+    generation(sweep, {"t0000": 0.4, "t0001": 0.9, "t0003": 0.5, "t0004": 0.95})
+    for slot in "abcd":
+        sweep.start(slot)
+    for trial in ("t0001", "t0003", "t0005"):
+        to_boundary(sweep, trial, 0.5)
+    sweep.resume(t0001=6, t0003=6, t0005=6)  # the weights that t0004 starts from are gone
+    assert sweep.state.trials["t0004"].state == "FAILED"
+    assert list(sweep.state.waiting) == ["t0001", "t0003", "t0005", "t0006"]
+
+
 def test_once_the_search_is_closed_nobody_waits_any_more() -> None:
     sweep = course()
     for slot in "abcd":
@@ -284,6 +297,11 @@ def test_the_worst_and_the_parents_are_quantiles_of_the_ranking() -> None:
 def test_a_plan_that_cannot_work_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         course(scheduler={**PLAN, **change})
+
+
+def test_a_grid_is_no_population() -> None:
+    with pytest.raises(ValueError, match="grid would be used up"):
+        course(sampler={"kind": "grid"})
 
 
 def test_what_cannot_change_while_a_trial_trains_is_refused() -> None:

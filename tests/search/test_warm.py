@@ -104,6 +104,21 @@ def test_several_sweeps_add_up(tmp_path: Path) -> None:
     assert [t["from"] for t in warm.trials][2:4] == ["old/t0002", "older/t0000"]
 
 
+def test_a_copy_that_was_run_because_the_first_failed_counts(tmp_path: Path) -> None:
+    course = Course(trials=3, space={"optim.lr": {"choice": [0.1]}}, name="old")
+    course.start("a")
+    course.happens("wanted", slot="b")
+    course.end("t0000", "FAILED")
+    course.finish(course.start().id, 0.5)
+    course.run_all(0.9)
+    course.events[0]["made_by"] = {"code": CODE}
+    ledger = Ledger.open(tmp_path / "ledger.jsonl")
+    ledger.extend(course.events)
+    ledger.close()
+    warm = read_warm(later(tmp_path, space=LR), CODE)
+    assert [(t["from"], t["metrics"]) for t in warm.trials] == [("old/t0001", {METRIC: 0.5})]
+
+
 def test_a_folder_that_is_no_sweep_is_named(tmp_path: Path) -> None:
     with pytest.raises(WarmStartError, match=r"warm_start: .*nowhere is no sweep: it has no ledger.jsonl"):
         read_warm(later(tmp_path / "nowhere"), CODE)

@@ -53,14 +53,18 @@ def test_what_is_no_request_is_dropped_with_a_warning_and_the_others_are_taken(
     assert requests.take() == []
 
 
-def test_a_new_driver_ignores_what_was_left_for_an_earlier_one(
+def test_a_new_driver_ignores_what_was_left_for_an_earlier_one_and_not_what_came_since(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Requests(tmp_path).put(Request("cancel", "t0001"))
+    """It may read its ledger for long between taking the lock and looking for requests."""
+    requests = Requests(tmp_path)
+    requests.put(Request("cancel", "t0001"))
+    left = requests.files()
+    requests.put(Request("pause"))
     with caplog.at_level(logging.WARNING):
-        Requests(tmp_path).open()
+        requests.open(left)
     assert "cancel t0001" in caplog.text
-    assert Requests(tmp_path).take() == []
+    assert requests.take() == [Request("pause")]
 
 
 def test_a_request_withdrawn_before_it_was_taken_never_happened(

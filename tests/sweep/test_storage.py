@@ -152,10 +152,42 @@ def test_a_checkpoint_damaged_here_is_fetched_anew_and_one_gone_everywhere_is_an
         other = make(SWEEP.base, cache=tmp_path, through_collapse=False)
         other.restore(checkpoint)
         assert (other.epoch, other.weights) == (1, trial.weights)
-    storage.delete(Path(checkpoint.path))
+    storage.delete([Path(checkpoint.path)])
     Path(checkpoint.path).unlink()
     with pytest.raises(CheckpointError):
         other.restore(checkpoint)
+
+
+def test_a_trial_whose_checkpoint_is_damaged_in_the_storage_too_starts_again(
+    url: str, tmp_path: Path
+) -> None:
+    undisturbed = run_plain(tmp_path / "undisturbed")
+    left = kill_one(tmp_path / "a", url)
+    [*_, saved] = (e for e in left if e["event"] == "checkpointed")
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_bytes(b"rubbish")
+    Store.at(url, "s").put(saved["path"], rubbish)
+    events = run_stored(tmp_path / "b", url, resuming=True)
+    [abandoned] = (e for e in events if e["event"] == "abandoned")
+    assert (abandoned["trial"], abandoned["epoch"]) == (saved["trial"], 0)
+    assert finished(events) == finished(undisturbed)
+
+
+def test_what_a_replayed_ledger_let_go_of_is_deleted_where_it_is_still_there(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = SweepStorage(Store.at(url, "s"), tmp_path)
+    paths = [tmp_path / f"trials/t{number:04d}/1/epoch-0001.pt" for number in range(100)]
+    for path in paths[3], paths[50]:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+        storage.upload([path])
+    asked: list[str] = []
+    delete = Store.delete
+    monkeypatch.setattr(Store, "delete", lambda store, key: (asked.append(key), delete(store, key)))
+    storage.delete(paths)
+    assert len(asked) == 2, "not a request for each"
+    assert storage.store.sizes("trials") == {}
 
 
 def test_a_second_driver_anywhere_is_refused(url: str, tmp_path: Path) -> None:

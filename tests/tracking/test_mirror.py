@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from ablate.report import summarise, write_results
-from ablate.tracking import Mirror, TrackingError, catch_up, find_store
+from ablate.tracking import Mirror, TrackingError, catch_up, check_recordable, find_store
 from tests.report.made_sweep import Made, append
 
 FINISHED = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "COLLAPSED": "FINISHED", "FAILED": "FAILED"}
@@ -181,6 +181,36 @@ def test_killed_after_any_call_and_begun_again_everything_is_there_once(
     assert_all_once(client, made, "killed")
 
 
+def test_a_failed_trial_that_was_run_again_is_shown_as_it_ended_then(
+    runs: Path, client: MlflowClient
+) -> None:
+    made = Made("again").search().end()
+    folder = made.write(runs / "again")
+    assert Mirror(folder).close()
+    parent, children = found(client, "again")
+    assert (parent.info.status, children["t0003"].info.status) == ("FINISHED", "FAILED")
+
+    append(folder, [{"event": "retried", "trial": "t0003", "epoch": 0}])
+    assert Mirror(folder).close()
+    parent, children = found(client, "again")
+    assert (parent.info.status, children["t0003"].info.status) == ("KILLED", "KILLED"), "it waits for resume"
+
+    metrics = {"probe.h.val": 0.9, "loss": 1.0}
+    append(folder, [
+        {"event": "resumed", "fence": 2, "made_by": {}, "epochs": {"t0003": 0}, "changes": {}},
+        {"event": "started", "trial": "t0003", "slot": "s0", "fence": 2},
+        {"event": "reported", "trial": "t0003", "epoch": 1, "metrics": metrics},
+        {"event": "finished", "trial": "t0003", "state": "COMPLETE", "reason": "", "epochs": 1,
+         "metrics": metrics},
+        {"event": "ended", "reason": "", "states": {}},
+    ])  # fmt: skip
+    assert Mirror(folder).close()
+    parent, children = found(client, "again")
+    assert (parent.info.status, children["t0003"].info.status) == ("FINISHED", "FINISHED")
+    assert children["t0003"].data.tags["state"] == "COMPLETE"
+    assert children["t0003"].data.metrics["probe.h.val"] == 0.9
+
+
 def test_an_interrupted_sweep_is_shown_as_such_and_goes_on_when_resumed(
     runs: Path, client: MlflowClient
 ) -> None:
@@ -221,6 +251,14 @@ def test_the_store_is_the_uri_or_the_environment_or_beside_the_sweeps(
     assert find_store(Path("r"), "sqlite:///other.db").uri == f"sqlite:///{tmp_path}/other.db"
     with pytest.raises(TrackingError, match="allowed are"):
         find_store(Path("r"), "./mlruns")
+
+
+def test_a_password_is_not_written_into_a_sweep() -> None:
+    for uri in (None, "http://host:5000", "sqlite:///a.db", "postgresql://me@host/mlflow"):
+        check_recordable(uri)
+    with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI") as raised:
+        check_recordable("postgresql://me:secret@host/mlflow")
+    assert "secret" not in str(raised.value)
 
 
 def test_telemetry_is_off() -> None:
