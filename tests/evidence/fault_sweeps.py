@@ -6,6 +6,7 @@ a real SIGKILL can end it at any record. Several run at a time; within one all i
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -30,11 +31,12 @@ from ablate.sweep.inline import run_inline
 from ablate.sweep.requests import Request
 from ablate.sweep.signals import two_stages
 from ablate.sweep.simulated import VirtualClock, run_simulated
-from ablate.trial import Checkpoint, TrialRun, run_trial
+from ablate.trial import Checkpoint, EpochReport, TrialRun, run_trial
 from tests.sweep.small_disk import Disk
 
 PATIENCE = 300.0  # seconds for a process that takes about ten
 NAN, SPREADLESS = 1e30, 1e6  # learning rates after which a trial FAILED, and COLLAPSED
+PAGE = os.sysconf("SC_PAGE_SIZE")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["ffcv", "sympy", "sklearn.datasets", __name__])
 
@@ -103,7 +105,7 @@ TWO_SLOTS = sweep(
 @dataclass(frozen=True)
 class Fault:
     """``kind``: "kill" (at the ``number``-th record of ``at``, with half of the next one written), "disk"
-    (full when the third trial comes to ``at``), "interrupt" (``number`` SIGINTs after the report ``at``)."""
+    (full before ``at`` is written), "interrupt" (``number`` SIGINTs after the report ``at``)."""
 
     kind: str
     at: str
@@ -154,19 +156,29 @@ class Operator:
         return [word for kind, count, word in WORDS[told : told + 1] if counts[kind] >= count]
 
 
-def filling(fault: Fault) -> Callable[..., TrialRun]:
-    """Real trials; the third fills the disk before its checkpoint, its artifacts or its report."""
+def filling(fault: Fault, ledger: Path) -> Callable[..., TrialRun]:
+    """Real trials; the third fills the disk before its checkpoint or its artifacts. For the ledger, whichever
+    makes a report that does not fit in what is left of the ledger's last page."""
     made: list[TrialRun] = []
 
     def make(spec: TrialSpec, **seam: Any) -> TrialRun:
         trial = TrialRun(spec, **seam)
         made.append(trial)
-        if len(made) == 3:  # it comes to its end
-            before = {"checkpoint": "save", "artifacts": "finish", "ledger": "step"}[fault.at]
+        if fault.at == "ledger":
+            trial.step = partial(_step_on_a_full_page, fault.disk, ledger, trial.step)  # type: ignore[method-assign]
+        elif len(made) == 3:  # it comes to its end
+            before = {"checkpoint": "save", "artifacts": "finish"}[fault.at]
             setattr(trial, before, partial(_after_filling, fault.disk, getattr(trial, before)))
         return trial
 
     return make
+
+
+def _step_on_a_full_page(disk: Path, ledger: Path, step: Callable[[], EpochReport]) -> EpochReport:
+    report = step()
+    if -ledger.stat().st_size % PAGE < len(json.dumps(report.metrics)):
+        Disk(disk).leave(0)
+    return report
 
 
 def _after_filling(disk: Path, action: Callable[..., Any], *words: Any, **more: Any) -> Any:
@@ -208,7 +220,7 @@ def _drive(spec: SweepSpec, runs: Path, cache: Path, fault: Fault | None, curves
             if curves is not None:
                 run_simulated(driver, played(recordings(Ledger.read(curves))), clock)
             else:
-                run_inline(driver, cache, 1, filling(fault) if fault and fault.disk else TrialRun)
+                run_inline(driver, cache, 1, filling(fault, ledger) if fault and fault.disk else TrialRun)
         return driver.finished
 
 

@@ -53,6 +53,11 @@ from tests.sweep.small_disk import small_disk
 AT_A_TIME = 2
 PATIENCE = 300.0  # seconds for a command that takes twenty
 DISK, ROOM = 8 * 2**20, 4 * 2**20  # bytes of the small disk, and those that are free again
+FULL = {  # what a driver says that ends
+    "checkpoint": "epoch-",
+    "artifacts": "correct.npz",
+    "ledger": "ledger.jsonl: cannot be written",
+}
 SPARSE_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 Metrics = dict[str, float]
 
@@ -160,6 +165,9 @@ class Local:
         kept.mkdir()
         with small_disk(folder, DISK) as disk:
             run(PLAIN, folder / "runs", self.cache, Fault("disk", where, disk=folder), kept=kept)
+            said = (folder / "runs" / "log.txt").read_text().splitlines()[-1]
+            if FULL[where] not in said:
+                raise RuntimeError(f"the disk was full for something else: {said}")
             disk.leave(ROOM)
             run(PLAIN, folder / "runs", self.cache)
             # The disk goes away with the mount; what is on it is judged later.
@@ -462,8 +470,8 @@ def local_cells(local: Local) -> list[Cell]:
         *((f"driver SIGKILLed after `{k}`", partial(local.killed_again, k))
           for k in ("resumed", "abandoned")),
         *(("driver SIGKILLed; two slots, virtual clock", partial(local.killed_under_the_clock, n))
-          for n in range(1, records + 1, 4)),
-        *((f"disk full: {w}", partial(local.full_disk, w)) for w in ("checkpoint", "artifacts", "ledger")),
+          for n in range(1, records + 1, 8)),
+        *((f"disk full: {w}", partial(local.full_disk, w)) for w in FULL),
         *((f"SIGINT {w} (inline)", partial(local.interrupted, n)) for n, w in ((1, "once"), (2, "twice"))),
     ]  # fmt: skip
     cells: dict[str, Cell] = {}
