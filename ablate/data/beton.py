@@ -28,6 +28,7 @@ from ablate.data.error import DataError
 from ablate.data.ffcv_io import write_beton
 from ablate.data.fingerprint import files_digest
 from ablate.data.sources import Decode, Image, Indices, Part, Source, kind_of
+from ablate.durable import sync
 from ablate.spec.data import DataSpec
 from ablate.spec.streams import stream_seed
 
@@ -107,9 +108,9 @@ def _write(spec: DataSpec, digest: str, folder: Path, progress: bool, threads: i
         text = json.dumps({"format": _FORMAT, "digest": digest, **meta}, indent=1)
         (unfinished / "meta.json").write_text(text + "\n")
         for file in unfinished.iterdir():
-            _sync(file)
+            sync(file)
         unfinished.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -192,14 +193,6 @@ def _bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _open(folder: Path) -> Beton:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ablate.durable import make_folder, sync
 from ablate.ledger import lock
 from ablate.ledger.events import Event
 from ablate.ledger.record import FORMAT, LedgerError, decode, encode, stamped
@@ -72,15 +73,13 @@ class Ledger:
         Raises LedgerBusy if another driver holds it, LedgerError if it is damaged or of another format.
         """
         try:
-            changed = [path.parent, *(folder.parent for folder in path.parents if not folder.exists())]
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             held = lock.acquire(path.with_name(f"{path.name}.lock"))
             try:
                 _, end = cls.tail(path) if path.exists() else ([], Position())
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
                 _cut(descriptor, end, path)
-                for folder in changed:
-                    _sync_folder(folder)
+                sync(path.parent)
             except BaseException:
                 lock.release(held)
                 raise
@@ -176,10 +175,3 @@ def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder as durable as what they name."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)

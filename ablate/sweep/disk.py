@@ -6,11 +6,11 @@ import logging
 import shutil
 from pathlib import Path
 
+from ablate.durable import in_words
 from ablate.model import build_model
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import AdamW
 from ablate.sweep.driver import DriverError
-from ablate.trial.durable import in_words
 
 _ASIDE = 2**25  # bytes for ledger, results and the tracking store
 _log = logging.getLogger(__name__)

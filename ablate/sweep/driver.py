@@ -27,6 +27,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.durable import make_folder, sync, write_durably
 from ablate.ledger import Event, Ledger, Log, StoreError, plain
 from ablate.search import TrialState, begin, decide, refold
 from ablate.search.warm import WarmStartError, read_warm
@@ -37,7 +38,6 @@ from ablate.spec.trial import TrialSpec
 from ablate.sweep.requests import Request
 from ablate.sweep.spent import Spent
 from ablate.trial import Checkpoint
-from ablate.trial.durable import make_folder, sync_folder, write_durably
 
 if TYPE_CHECKING:
     from ablate.sweep.storage import SweepStorage
@@ -554,6 +554,6 @@ def _write(path: Path, text: str) -> None:
     try:
         make_folder(path.parent)  # a ledger need not lie in this folder
         write_durably(path, text.encode(), reserve=0)  # the reserve is for what a sweep cannot do without
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise DriverError(f"{path}: cannot be written: {error.strerror}") from error

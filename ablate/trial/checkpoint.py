@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ablate.trial.durable import make_folder, sync_folder, write_durably
+from ablate.durable import make_folder, sync, write_durably
 
 _DIGITS = 16
 
@@ -35,7 +35,7 @@ def save_checkpoint(state: dict[str, Any], epoch: int, folder: Path) -> Checkpoi
     written = io.BytesIO()  # so that its size is known before, and its digest is of what was meant
     torch.save(state, written)
     write_durably(path, written.getbuffer())
-    sync_folder(folder)
+    sync(folder)
     return Checkpoint(epoch, str(path), hashlib.sha256(written.getbuffer()).hexdigest()[:_DIGITS])
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ablate.data import DataError
+from ablate.durable import FULL
 from ablate.train import Diverged, TrainingError
-from ablate.trial.durable import FULL
 
 
 class TrialFailure(Exception):

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from ablate.data import default_cache, load
+from ablate.durable import make_folder, sync, write_durably
 from ablate.spec.identity import run_identity
 from ablate.spec.trial import TrialSpec
 from ablate.train import Trainer, TrainReport, World
 from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ablate.trial.durable import make_folder, sync_folder, write_durably
 from ablate.trial.measures import Probed, fit_probes, spectra, split_metrics, validation_metrics
 from ablate.trial.outcome import TrialFailure, describe_failure
 
@@ -167,7 +167,7 @@ class TrialRun:
         for name, value in (("spec", self.spec.as_dict()), ("identity", identity), ("metrics", metrics)):
             text = json.dumps(value, indent=2, sort_keys=True) + "\n"
             write_durably(folder / f"{name}.json", text.encode())
-        sync_folder(folder)  # before the trial counts as finished
+        sync(folder)  # before the trial counts as finished
 
     def _identity(self, arm: str, stage: str, lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return run_identity(

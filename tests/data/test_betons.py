@@ -201,7 +201,7 @@ def test_a_full_disk_is_one_clear_error_and_no_beton(cache: Path, monkeypatch: p
     def full(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ablate.data.beton._sync", full)
+    monkeypatch.setattr("ablate.data.beton.sync", full)
     with pytest.raises(DataError, match="No space left"):
         build(DigitsData(), cache)
     assert betons(cache) == []

@@ -12,7 +12,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_durably(path: Path, data: bytes | memoryview, *, reserve: int = RESERVE) -> None:
-    """Write a file under another name, sync it and rename it; its name is durable after ``sync_folder``.
+    """Write a file under another name, sync it and rename it; its name is durable after ``sync``.
 
     It is not begun unless ``reserve`` bytes will be left free.
 
@@ -44,11 +44,11 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder as durable as what they name."""
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
