@@ -6,6 +6,7 @@ a sweep was abandoned by a second Ctrl-C.
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.bench import bench_app
-from ablate.cli.errors import refuse, sweep_folder, user_errors
+from ablate.cli.encoder import app as encoder_app
+from ablate.cli.errors import refuse, status_of, sweep_folder, user_errors
 from ablate.cli.operate import Name, Runs
 from ablate.cli.operate import app as operate_app
+from ablate.cli.probe import app as probe_app
 
 if TYPE_CHECKING:
     from ablate.spec import SweepSpec
@@ -30,6 +33,8 @@ data_app = typer.Typer(help="The data sets: list, build, inspect.", no_args_is_h
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(operate_app)
+app.add_typer(probe_app)
+app.add_typer(encoder_app)
 
 
 class Backend(StrEnum):
@@ -186,6 +191,14 @@ def schema(
     typer.echo(json.dumps(json_schema(model), indent=2))
 
 
+@app.command()
+def combinations() -> None:
+    """Print what goes with what (methods, heads, margins, penalties, inner steps) and why the rest does not."""
+    from ablate.spec.combinations import tables
+
+    typer.echo(tables())
+
+
 @data_app.command("list")
 def data_list(cache: Cache = None) -> None:
     """List the kinds of source, and the data sets built so far."""
@@ -222,7 +235,13 @@ def data_inspect(
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        if (status := status_of(error)) is None:
+            raise
+        typer.echo(str(error), err=True)  # a broken plugin's, raised wherever the specs are first imported
+        sys.exit(status)
 
 
 def _run(

@@ -13,7 +13,9 @@ import typer
 # Errors whose message is all there is to say, and the exit status for each.
 _STATUS = {
     ("ablate.spec.errors", "SpecError"): 2,
+    ("ablate.spec.plugins", "PluginError"): 2,
     ("ablate.data.error", "DataError"): 2,
+    ("ablate.trial.artifacts", "ArtifactError"): 2,
     ("ablate.ledger.record", "LedgerError"): 1,
     ("ablate.search.replay", "ReplayMismatch"): 1,
     ("ablate.sweep.driver", "DriverError"): 1,
@@ -37,7 +39,7 @@ def user_errors() -> Iterator[None]:
     except Exception as error:
         if (message := _of_another_version(error)) is not None:
             refuse(message, 1)
-        status = _status_of(error)
+        status = status_of(error)
         if status is None:
             raise
         refuse(str(error), status)
@@ -54,8 +56,10 @@ def _of_another_version(error: Exception) -> str | None:
     return f"recorded by another version of ablate, which this one cannot read: {place}: {first['msg']}"
 
 
-def _status_of(error: Exception) -> int | None:
-    """Asks only modules that are loaded, so that nothing heavy is imported to name an error."""
+def status_of(error: Exception) -> int | None:
+    """The exit status of an error that is meant for the user; None of any other.
+
+    Asks only modules that are loaded, so that nothing heavy is imported to name an error."""
     for (module, name), status in _STATUS.items():
         if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
             return status

@@ -8,7 +8,7 @@ from ablate.data.beton import Beton, build, default_cache
 from ablate.data.dataset import Dataset, Split, load
 from ablate.data.error import DataError
 from ablate.data.order import epoch_order
-from ablate.data.views import plain_view, two_views
+from ablate.data.views import plain_view, two_views, view_parameters
 
 __all__ = [
     "Beton",
@@ -21,4 +21,5 @@ __all__ = [
     "load",
     "plain_view",
     "two_views",
+    "view_parameters",
 ]

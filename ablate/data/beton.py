@@ -1,7 +1,9 @@
 """Betons: a source's images written once, decoded and of one size, in a folder named by their content.
 
-``cache/<digest>/`` holds ``train.beton``, ``test.beton`` and ``meta.json``. It is written under another name
-and renamed when whole, by one builder at a time, so it is either complete or not there.
+``cache/<digest>/`` holds ``train.beton``, ``test.beton``, ``val.beton`` if the source has a validation split
+of its own, and ``meta.json``. It is written under another name and renamed when whole, by one builder at a
+time, so it is either complete or not there. A sample is its image, the alternate picture if the source has
+them, its group, and its label in every factor.
 """
 
 from __future__ import annotations
@@ -14,25 +16,27 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ablate.data.choose import choose_stratified
+from ablate.data.choose import choose_stratified, joint_labels
+from ablate.data.corruptions import corrupted
 from ablate.data.error import DataError
-from ablate.data.ffcv_io import write_beton
+from ablate.data.ffcv_io import Layout, Samples, read_beton, write_beton
 from ablate.data.fingerprint import files_digest
-from ablate.data.sources import Decode, Image, Indices, Part, Source, kind_of
+from ablate.data.sources import Decode, Image, Indices, Part, Source, group_classes, kind_of
 from ablate.durable import sync
-from ablate.spec.data import DataSpec
+from ablate.spec.data import DataSpec, OwnValidation
 from ablate.spec.streams import stream_seed
 
-_FORMAT = 1  # of the folder and of the choices made here; a change makes new betons
+_FORMAT = 2  # of the folder and of the choices made here; a change makes new betons
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,39 @@ class Beton:
 
     folder: Path
     digest: str
-    class_names: tuple[str, ...]
+    factors: tuple[tuple[str, tuple[str, ...]], ...]  # every factor and its classes
+    label: str  # the factor that is trained and probed
+    alternates: bool  # whether every image has an alternate picture
     train: int  # images
     test: int
+    val: int | None  # None: a seed sets aside some of the training images
     side: tuple[int, int]  # height and width of every image, in pixels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return dict(self.factors)[self.label]
 
     @property
     def pixels(self) -> int:
         """Bytes of all its pixels in memory."""
-        return (self.train + self.test) * self.side[0] * self.side[1] * 3
+        images = (self.train + self.test + (self.val or 0)) * (1 + self.alternates)
+        return images * self.side[0] * self.side[1] * 3
 
     def path(self, split: str) -> Path:
-        """The file of ``split``, "train" or "test"."""
+        """The file of ``split``, "train", "test" or "val"."""
         return self.folder / f"{split}.beton"
+
+    def read(self, split: str) -> Samples:
+        """Samples of ``split``: image and alternate picture; group, and one label a factor.
+
+        Raises DataError if the file is damaged.
+        """
+        try:
+            return read_beton(self.path(split), Layout(1 + self.alternates, 1 + len(self.factors)))
+        except (OSError, ValueError, AssertionError) as error:
+            raise DataError(
+                f"{self.path(split)}: damaged ({error}). Delete {self.folder} to have it built anew."
+            ) from error
 
 
 def default_cache() -> Path:
@@ -66,6 +90,9 @@ def data_digest(spec: DataSpec, cache: Path) -> str:
     """The name of what ``spec`` describes: equal images and options, equal digest, wherever the files lie."""
     kind = kind_of(spec)
     content = {"format": _FORMAT, "train": spec.train, "test": spec.test, **kind.recipe(spec)}
+    content |= {name: spec.as_dict()[name] for name in ("coarse", "corruption")}
+    if isinstance(spec, OwnValidation):
+        content["validation"] = spec.validation
     if files := kind.files(spec):
         root = Path(os.path.commonpath([f.parent for f in files]))
         content["files"] = files_digest(root, files, cache)
@@ -103,7 +130,7 @@ def _write(spec: DataSpec, digest: str, folder: Path, progress: bool, threads: i
     shutil.rmtree(unfinished, ignore_errors=True)  # of a builder that was killed: we hold its lock
     unfinished.mkdir()
     try:
-        source = kind_of(spec).open(spec)
+        source = _opened(spec)
         meta = _write_splits(spec, source, unfinished, progress, threads)
         text = json.dumps({"format": _FORMAT, "digest": digest, **meta}, indent=1)
         (unfinished / "meta.json").write_text(text + "\n")
@@ -115,50 +142,80 @@ def _write(spec: DataSpec, digest: str, folder: Path, progress: bool, threads: i
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _opened(spec: DataSpec) -> Source:
+    """The source with what any source can have: grouped classes, and corrupted test images."""
+    source = kind_of(spec).open(spec)
+    if spec.coarse is not None:
+        source = group_classes(source, spec.coarse)
+    if spec.corruption is not None:
+        source = replace(source, test=corrupted(source.test, spec.corruption))
+    return source
+
+
 def _write_splits(
     spec: DataSpec, source: Source, folder: Path, progress: bool, threads: int
 ) -> dict[str, Any]:
-    chosen = {
-        "train": _choose(source.train, spec.train, "train"),
-        "test": _choose(source.test, spec.test, "test"),
-    }
+    parts, counts = {"train": source.train, "test": source.test}, {"train": spec.train, "test": spec.test}
+    if source.validation is not None and isinstance(spec, OwnValidation):
+        parts["val"], counts["val"] = source.validation, spec.validation
+    chosen = {split: _choose(source, part, counts[split], split) for split, part in parts.items()}
     _check_classes(source, chosen["train"])
     first = next(source.train.read(chosen["train"][:1]))()
     side = (first.shape[0], first.shape[1])
     with ExitStack() as stack:
         bar = stack.enter_context(_bar()) if progress else None
         pool = stack.enter_context(ThreadPoolExecutor(threads))
-        for split, part in (("train", source.train), ("test", source.test)):
+        for split, part in parts.items():
             indices = chosen[split]
-            decoded = _decoded(pool, part.read(indices), ahead=4 * threads)
-            images = _same_size(decoded, part, indices, side, source.train.where(int(chosen["train"][0])))
+            pictures = [
+                _same_size(
+                    _decoded(pool, read(indices), ahead=4 * threads),
+                    part,
+                    indices,
+                    side,
+                    source.train.where(int(chosen["train"][0])),
+                )
+                for read in (part.read, part.alternates)
+                if read is not None
+            ]
             if bar is not None:
-                images = iter(bar.track(images, len(indices), description=f"{spec.kind} {split}"))
-            samples = zip(images, part.labels[indices].tolist(), part.groups[indices].tolist(), strict=True)
-            write_beton(folder / f"{split}.beton", samples, len(indices), side)
+                pictures[0] = iter(bar.track(pictures[0], len(indices), description=f"{spec.kind} {split}"))
+            numbers = [part.groups, *(part.factors[name] for name in source.names)]
+            samples = zip(*pictures, *(n[indices].tolist() for n in numbers), strict=True)
+            layout = Layout(len(pictures), len(numbers))
+            write_beton(folder / f"{split}.beton", samples, layout, len(indices), side)
     return {
         "source": spec.as_dict(),
         "class_names": list(source.class_names),
+        "factors": [[name, list(names)] for name, names in source.names.items()],
+        "label": source.label,
+        "alternates": source.train.alternates is not None,
         "side": list(side),
+        "val": None,
         **{split: len(indices) for split, indices in chosen.items()},
         "bytes": {split: (folder / f"{split}.beton").stat().st_size for split in chosen},
     }
 
 
-def _choose(part: Part, count: int | None, split: str) -> Indices:
-    """Ascending positions of the images to keep: the same ones for all seeds."""
-    found = len(part.labels)
+def _choose(source: Source, part: Part, count: int | None, split: str) -> Indices:
+    """Ascending positions of the images to keep, in proportion of all factors: the same for all seeds."""
+    found = len(part.groups)
     if not found:
         raise DataError(f"The source has no {split} images.")
     if count is None:
         return np.arange(found, dtype=np.int64)
     if count > found:
-        raise DataError(f"data.{split} is {count}, but the source has {found} {split} images. Ask for fewer.")
-    return choose_stratified(part.labels, count, seed=stream_seed(f"subset-{split}"))
+        key = "validation" if split == "val" else split
+        raise DataError(f"data.{key} is {count}, but the source has {found} {key} images. Ask for fewer.")
+    joint = joint_labels(
+        [torch.from_numpy(part.factors[name]) for name in source.names],
+        [len(classes) for classes in source.names.values()],
+    )
+    return choose_stratified(joint.numpy(), count, seed=stream_seed(f"subset-{split}"))
 
 
 def _check_classes(source: Source, chosen: Indices) -> None:
-    present = np.unique(source.train.labels[chosen])
+    present = np.unique(source.train.factors[source.label][chosen])
     if len(present) < 2:
         raise DataError(
             f"{source.train.where(int(chosen[0]))} and all other training images are of one class "
@@ -206,9 +263,12 @@ def _open(folder: Path) -> Beton:
         return Beton(
             folder,
             meta["digest"],
-            tuple(meta["class_names"]),
+            tuple((name, tuple(classes)) for name, classes in meta["factors"]),
+            meta["label"],
+            meta["alternates"],
             meta["train"],
             meta["test"],
+            meta["val"],
             (meta["side"][0], meta["side"][1]),
         )
     except (OSError, KeyError, ValueError) as error:

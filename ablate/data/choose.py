@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +25,17 @@ def choose_stratified(labels: Indices, count: int, *, seed: int) -> Indices:
     # Each class spreads its images evenly over (0, 1): any prefix of the line holds it in proportion.
     place = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
     return np.sort(by_class[np.argsort(place, kind="stable")[:count]])
+
+
+def joint_labels(labels: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
+    """int64 [N]: one number for each combination of several labels [N], below the product of ``classes``.
+
+    Equal combinations give equal numbers in every split.
+    """
+    joint = torch.zeros_like(labels[0])
+    for values, count in zip(labels, classes, strict=True):
+        joint = joint * count + values
+    return joint
 
 
 def split_by_group(labels: Tensor, groups: Tensor, share: float, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from ablate.data.beton import Beton, build
-from ablate.data.choose import split_by_group
+from ablate.data.choose import joint_labels, split_by_group
 from ablate.data.error import DataError
-from ablate.data.ffcv_io import Samples, read_beton
-from ablate.spec.data import DataSpec
+from ablate.data.sources.registry import LABEL
+from ablate.data.views import two_views
+from ablate.spec.data import DataSpec, OwnValidation
 from ablate.spec.streams import stream_seed
+from ablate.spec.views import ViewSpec
 
 # Of the device's memory, for the pixels of one dataset: two are kept, and the model needs room.
 _MEMORY_SHARE = 0.35
@@ -23,64 +25,111 @@ _MEMORY_SHARE = 0.35
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split, on one device."""
+    """Images of one split, on one device. Left out, ``factors`` is the label alone, as "label"."""
 
     images: Tensor  # uint8 [N, 3, H, W], channels_last memory
     labels: Tensor  # int64 [N], positions in the dataset's class names
     ids: Tensor  # int64 [N], stable position of the image in its beton; key of all randomness about it
+    factors: dict[str, Tensor] = field(default_factory=dict)  # int64 [N] each, the label among them
+    alternates: Tensor | None = None  # as images, without what `views.drop` takes away
+
+    def __post_init__(self) -> None:
+        if not self.factors:
+            self.factors[LABEL] = self.labels
+
+    def rows(self, chosen: Tensor) -> Split:
+        """The images at these positions, int64 [n]."""
+        return Split(
+            self.images[chosen],
+            self.labels[chosen],
+            self.ids[chosen],
+            {name: values[chosen] for name, values in self.factors.items()},
+            None if self.alternates is None else self.alternates[chosen],
+        )
+
+    def two_views(self, chosen: Tensor, spec: ViewSpec, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """Two random views [n, 3, S, S] of the images at these positions (see ``data/views.py``)."""
+        alternates = None if self.alternates is None else self.alternates[chosen]
+        images, ids = self.images[chosen], self.ids[chosen]
+        return two_views(images, ids, spec, seed=seed, epoch=epoch, alternates=alternates)
 
 
 @dataclass(frozen=True)
 class Dataset:
+    """Left out, ``factor_names`` is the label alone, as "label"."""
+
     train: Split
     val: Split
     test: Split
     class_names: tuple[str, ...]
     digest: str  # of the source's content and options
+    factor_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the classes of every factor
+
+    def __post_init__(self) -> None:
+        if not self.factor_names:
+            self.factor_names[LABEL] = self.class_names
+
+    def groups(self, split: Split) -> Tensor:
+        """int64 [N]: one number for each combination of all factors, equal in all splits."""
+        names = self.factor_names
+        return joint_labels([split.factors[name] for name in names], [len(c) for c in names.values()])
 
 
 def load(spec: DataSpec, *, seed: int, cache: Path, device: torch.device, threads: int) -> Dataset:
     """The dataset of ``spec``; if its beton is missing it is built first, ``threads`` decoding.
 
     The test split is the same for every ``seed``. The seed moves the border between train and val: whole
-    groups at a time, in the proportions of the classes. A process keeps the last two it read (by content,
+    groups at a time, in the proportions of the classes; where the source has a validation split of its own,
+    it moves nothing. A process keeps the last two it read (by content,
     device and split), so that trial after trial pays for reading once.
 
     Raises DataError if the source cannot be read, train or val would have fewer than two images, or the
     pixels would take more than 0.35 of the device's memory.
     """
     beton = build(spec, cache, threads=threads)
-    train, val, test = _splits(beton, device, spec.validation, seed)
-    return Dataset(train, val, test, beton.class_names, beton.digest)
+    share = None if isinstance(spec, OwnValidation) else spec.validation
+    train, val, test = _splits(beton, device, share, seed)
+    return Dataset(train, val, test, beton.class_names, beton.digest, dict(beton.factors))
 
 
 @lru_cache(maxsize=2)
-def _splits(beton: Beton, device: torch.device, validation: float, seed: int) -> tuple[Split, Split, Split]:
+def _splits(
+    beton: Beton, device: torch.device, validation: float | None, seed: int
+) -> tuple[Split, Split, Split]:
     _check_memory(beton, device)
-    train, test = _read(beton, "train"), _read(beton, "test")
-    kept, aside = split_by_group(train.labels, train.groups, validation, seed=stream_seed("split", seed))
+    (train, groups), (test, _) = _read(beton, "train"), _read(beton, "test")
+    if validation is None:
+        return _on(train, device), _on(_read(beton, "val")[0], device), _on(test, device)
+    kept, aside = split_by_group(train.labels, groups, validation, seed=stream_seed("split", seed))
     if min(len(kept), len(aside)) < 2:  # some measures are of pairs
         raise DataError(
             f"data.validation is {validation}, which leaves {len(kept)} training and {len(aside)} validation "
             f"images of {len(train.labels)}; each needs two. Change it, or data.train."
         )
-    everything = torch.arange(len(test.labels))
-    return _take(train, kept, device), _take(train, aside, device), _take(test, everything, device)
+    return _on(train.rows(kept), device), _on(train.rows(aside), device), _on(test, device)
 
 
-def _take(samples: Samples, ids: Tensor, device: torch.device) -> Split:
-    """The images at the positions ``ids``, on ``device``."""
-    pixels = samples.images[ids].to(device, memory_format=torch.channels_last)
-    return Split(pixels, samples.labels[ids].to(device), ids.to(device))
+def _read(beton: Beton, split: str) -> tuple[Split, Tensor]:
+    """A whole split on the CPU, and the groups [N] of its images."""
+    samples = beton.read(split)
+    groups, *labels = samples.numbers
+    factors = {name: values for (name, _), values in zip(beton.factors, labels, strict=True)}
+    alternates = samples.pictures[1] if beton.alternates else None
+    ids = torch.arange(len(groups))
+    return Split(samples.pictures[0], factors[beton.label], ids, factors, alternates), groups
 
 
-def _read(beton: Beton, split: str) -> Samples:
-    try:
-        return read_beton(beton.path(split))
-    except (OSError, ValueError, AssertionError) as error:
-        raise DataError(
-            f"{beton.path(split)}: damaged ({error}). Delete {beton.folder} to have it built anew."
-        ) from error
+def _on(split: Split, device: torch.device) -> Split:
+    def pixels(images: Tensor) -> Tensor:
+        return images.to(device, memory_format=torch.channels_last)
+
+    return Split(
+        pixels(split.images),
+        split.labels.to(device),
+        split.ids.to(device),
+        {name: values.to(device) for name, values in split.factors.items()},
+        None if split.alternates is None else pixels(split.alternates),
+    )
 
 
 def _check_memory(beton: Beton, device: torch.device) -> None:

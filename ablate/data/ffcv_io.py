@@ -31,24 +31,42 @@ _BATCH = 256
 
 
 @dataclass(frozen=True)
-class Samples:
-    """A whole beton. ``images`` uint8 [N, 3, H, W] in channels_last memory; the others int64 [N]."""
+class Layout:
+    """How many pictures and how many integers a sample has."""
 
-    images: Tensor
-    labels: Tensor
-    groups: Tensor
+    pictures: int
+    numbers: int
+
+    @property
+    def picture_names(self) -> list[str]:
+        return [f"picture{k}" for k in range(self.pictures)]
+
+    @property
+    def number_names(self) -> list[str]:
+        return [f"number{k}" for k in range(self.numbers)]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A whole beton. ``pictures`` uint8 [N, 3, H, W] in channels_last memory, ``numbers`` int64 [N] each."""
+
+    pictures: list[Tensor]
+    numbers: list[Tensor]
 
 
 def write_beton(
-    path: Path, samples: Iterable[tuple[Image, int, int]], count: int, side: tuple[int, int]
+    path: Path, samples: Iterable[tuple[Image | int, ...]], layout: Layout, count: int, side: tuple[int, int]
 ) -> None:
-    """Write ``count`` samples (image uint8 [H, W, 3], label, group) of one size ``side`` = (H, W)."""
+    """Write ``count`` samples: pictures uint8 [H, W, 3] of one size ``side`` = (H, W), then numbers."""
     with _ffcv():
         from ffcv.fields import IntField, RGBImageField
         from ffcv.memory_allocator import MemoryAllocator
         from ffcv.writer import DatasetWriter, handle_sample
 
-        fields = {"image": RGBImageField(write_mode="raw"), "label": IntField(), "group": IntField()}
+        fields = {
+            **{name: RGBImageField(write_mode="raw") for name in layout.picture_names},
+            **{name: IntField() for name in layout.number_names},
+        }
         page = _SMALL_PAGE if side[0] * side[1] * 3 <= _SMALL_PAGE // 32 else _PAGE
         writer = DatasetWriter(str(path), fields, page_size=page)
         writer.num_samples = count
@@ -66,7 +84,7 @@ def write_beton(
             writer.metadata_sm.unlink()
 
 
-def read_beton(path: Path) -> Samples:
+def read_beton(path: Path, layout: Layout) -> Samples:
     """Every sample of a beton, in the order it was written, on the CPU."""
     with _ffcv() as compiler:
         from ffcv.fields.basics import IntDecoder
@@ -84,30 +102,31 @@ def read_beton(path: Path) -> Samples:
                 seed=0,
                 drop_last=False,
                 pipelines={
-                    "image": [SimpleRGBImageDecoder()],
-                    "label": [IntDecoder()],
-                    "group": [IntDecoder()],
+                    **{name: [SimpleRGBImageDecoder()] for name in layout.picture_names},
+                    **{name: [IntDecoder()] for name in layout.number_names},
                 },
             )
-            return _drain(loader)
+            return _drain(loader, layout)
         finally:
             compiler.set_enabled(True)
 
 
-def _drain(loader: Any) -> Samples:
+def _drain(loader: Any, layout: Layout) -> Samples:
     """Copy every batch out of the loader's buffers; the loop runs to its end, or FFCV's thread would leak."""
-    images, start = torch.empty(0), 0
-    count = int(loader.reader.num_samples)
-    labels, groups = (torch.empty(count, dtype=torch.int64) for _ in range(2))
-    for batch, label, group in loader:
+    pictures: list[Tensor] = []
+    start, count = 0, int(loader.reader.num_samples)
+    numbers = [torch.empty(count, dtype=torch.int64) for _ in range(layout.numbers)]
+    for batch in loader:
+        seen, rest = batch[: layout.pictures], batch[layout.pictures :]
         if start == 0:
-            images = torch.empty((count, *batch.shape[1:]), dtype=torch.uint8)
-        end = start + len(batch)
-        images[start:end] = torch.from_numpy(batch)
-        labels[start:end] = torch.from_numpy(label[:, 0])
-        groups[start:end] = torch.from_numpy(group[:, 0])
+            pictures = [torch.empty((count, *pixels.shape[1:]), dtype=torch.uint8) for pixels in seen]
+        end = start + len(seen[0])
+        for picture, pixels in zip(pictures, seen, strict=True):
+            picture[start:end] = torch.from_numpy(pixels)
+        for number, column in zip(numbers, rest, strict=True):
+            number[start:end] = torch.from_numpy(column[:, 0])
         start = end
-    return Samples(images.permute(0, 3, 1, 2), labels, groups)
+    return Samples([picture.permute(0, 3, 1, 2) for picture in pictures], numbers)
 
 
 @contextmanager

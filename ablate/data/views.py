@@ -38,15 +38,22 @@ _BLUR, _SIGMA, _SOLARIZE, _SHAPE = 10, 11, 12, 13
 _DRAWS = _SHAPE + 2 * _TRIES
 
 
-def two_views(images: Tensor, ids: Tensor, spec: ViewSpec, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+def two_views(
+    images: Tensor, ids: Tensor, spec: ViewSpec, *, seed: int, epoch: int, alternates: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Two views of ``images``, uint8 [B, 3, H, W]: float32 [B, 3, S, S] each, normalised, channels_last.
 
     ``ids`` int64 [B] name the images: view v of image i depends on (seed, epoch, ids[i], v) and its pixels.
+    ``alternates``, as images, are what is seen instead with probability ``spec.drop``, before the crop.
+    Raises ValueError if they are needed and not given.
     """
-    bits = keyed_bits(stream_seed("views", seed, epoch), ids, 2 * _DRAWS)
-    draws = bits.view(len(ids), 2, _DRAWS).permute(2, 0, 1).contiguous()  # [draw, B, view]
-    tables = _tables(spec, images.device)
+    draws, tables = _draws(ids, seed, epoch), _tables(spec, images.device)
     views = _crop(images, draws, spec, tables)
+    if spec.drop > 0:
+        if alternates is None:
+            raise ValueError("views.drop needs the alternate pictures of the images")
+        dropped = dropped_views(ids, spec, seed=seed, epoch=epoch)[:, None, :, None, None]
+        views = torch.where(dropped, _crop(alternates, draws, spec, tables), views)
     views = _colour(views, draws, spec, tables)
     if spec.blur > 0:
         views = _blur(views, draws, spec, tables)
@@ -56,6 +63,51 @@ def two_views(images: Tensor, ids: Tensor, spec: ViewSpec, *, seed: int, epoch: 
     first, second = _normalise(views, spec).unbind(2)
     channels_last = torch.channels_last
     return first.contiguous(memory_format=channels_last), second.contiguous(memory_format=channels_last)
+
+
+def dropped_views(ids: Tensor, spec: ViewSpec, *, seed: int, epoch: int) -> Tensor:
+    """bool [B, 2]: which views ``two_views`` makes of the alternate pictures, for the same arguments.
+
+    Drawn from a stream of their own: what else is drawn for a view does not depend on ``spec.drop``.
+    """
+    dropped = _uniform(keyed_bits(stream_seed("drop", seed, epoch), ids, 2)) < spec.drop
+    if spec.drop_views == "first":
+        dropped[:, 1] = False
+    return dropped
+
+
+def view_parameters(
+    images: Tensor, ids: Tensor, spec: ViewSpec, *, seed: int, epoch: int
+) -> dict[str, Tensor]:
+    """What ``two_views`` draws for the same arguments: float32 [B, 2] each, a column a view.
+
+    ``crop_x``, ``crop_y``: the crop's centre, in (-1, 1) of the image; ``crop_area``: its share of it;
+    ``flip``, ``gray``, ``solarize``, ``drop``: 0 or 1; ``rotation``: degrees; ``brightness``, ``contrast``,
+    ``saturation``: factors, 1 where colours were not shifted; ``hue``: turns; ``blur``: sigma in pixels, 0
+    where there is none. What the spec does not vary is constant.
+    """
+    draws, tables = _draws(ids, seed, epoch), _tables(spec, images.device)
+    height, width = images.shape[2:]
+    box_width, box_height = _boxes(height, width, draws, spec, tables)
+    jitter = _uniform(draws[_JITTER]) < spec.jitter
+    hue = spec.hue * _stepped(draws[_HUE])
+    low, high = spec.blur_sigma
+    sigma = low + (high - low) * (_stepped(draws[_SIGMA]) + 1) / 2
+    return {
+        "crop_x": _centre(draws, _LEFT, box_width / width),
+        "crop_y": _centre(draws, _TOP, box_height / height),
+        "crop_area": box_width * box_height / (width * height),
+        "flip": (_uniform(draws[_FLIP]) < spec.flip).float(),
+        "rotation": spec.rotate * _stepped(draws[_TURN]),
+        "brightness": _factor(draws, _BRIGHTNESS, spec.brightness, jitter),
+        "contrast": _factor(draws, _CONTRAST, spec.contrast, jitter),
+        "saturation": _factor(draws, _SATURATION, spec.saturation, jitter),
+        "hue": torch.where(jitter, hue, 0.0),
+        "gray": (_uniform(draws[_TO_GRAY]) < spec.gray).float(),
+        "blur": torch.where(_uniform(draws[_BLUR]) < spec.blur, sigma, 0.0),
+        "solarize": (_uniform(draws[_SOLARIZE]) < spec.solarize).float(),
+        "drop": dropped_views(ids, spec, seed=seed, epoch=epoch).float(),
+    }
 
 
 def plain_view(images: Tensor, spec: ViewSpec) -> Tensor:
@@ -118,6 +170,12 @@ def _hue_matrices(angle: Tensor) -> Tensor:
     return to_yiq.inverse() @ turn @ to_yiq
 
 
+def _draws(ids: Tensor, seed: int, epoch: int) -> Tensor:
+    """Random int64 [draw, B, view]."""
+    bits = keyed_bits(stream_seed("views", seed, epoch), ids, 2 * _DRAWS)
+    return bits.view(len(ids), 2, _DRAWS).permute(2, 0, 1).contiguous()
+
+
 def _uniform(bits: Tensor) -> Tensor:
     """float32 in [0, 1), 24 bits of it, of random int64 ``bits``."""
     return ((bits >> 40) & 0xFFFFFF).float() * 2.0**-24
@@ -126,6 +184,11 @@ def _uniform(bits: Tensor) -> Tensor:
 def _level(bits: Tensor) -> Tensor:
     """Uniform int64 in [0, _LEVELS)."""
     return (bits >> 40) & (_LEVELS - 1)
+
+
+def _stepped(bits: Tensor) -> Tensor:
+    """float32 in (-1, 1): where the tables' step of these ``bits`` lies in its range."""
+    return (_level(bits).float() + 0.5) * (2 / _LEVELS) - 1
 
 
 def _where(draws: Tensor, column: int, probability: float) -> Tensor:
@@ -141,8 +204,8 @@ def _crop(images: Tensor, draws: Tensor, spec: ViewSpec, tables: _Tables) -> Ten
     height, width = images.shape[2:]
     box_width, box_height = _boxes(height, width, draws, spec, tables)
     # Affine map from the view's pixels to grid_sample's coordinates, in which the image spans -1..1.
-    centre_x = (2 * _uniform(draws[_LEFT]) - 1) * (1 - box_width / width)
-    centre_y = (2 * _uniform(draws[_TOP]) - 1) * (1 - box_height / height)
+    centre_x = _centre(draws, _LEFT, box_width / width)
+    centre_y = _centre(draws, _TOP, box_height / height)
     across = torch.where(_uniform(draws[_FLIP]) < spec.flip, -box_width, box_width)
     cos, sin = tables.cos[_level(draws[_TURN])], tables.sin[_level(draws[_TURN])]
     size = spec.size
@@ -174,6 +237,11 @@ def _boxes(height: int, width: int, draws: Tensor, spec: ViewSpec, tables: _Tabl
     fits[-1] = True
     first = fits.byte().argmax(0)[None]
     return wide.gather(0, first)[0].clamp(max=width), high_.gather(0, first)[0].clamp(max=height)
+
+
+def _centre(draws: Tensor, column: int, share: Tensor) -> Tensor:
+    """[B, view] in (-1, 1): the middle of a crop that takes ``share`` of the image's side."""
+    return (2 * _uniform(draws[column]) - 1) * (1 - share)
 
 
 def _factor(draws: Tensor, column: int, strength: float, jitter: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A new head is one file in ``heads/`` with a builder under ``@register_head(SpecC
 likewise under ``@register_encoder``.
 """
 
-from ablate.model.contrastive import ContrastiveModel, build_model
+from ablate.model.contrastive import ContrastiveModel, build_model, redraw_head
 from ablate.model.encoders import build_encoder, register_encoder
 from ablate.model.heads import build_head, head_weights, register_head
 
@@ -14,6 +14,7 @@ __all__ = [
     "build_head",
     "build_model",
     "head_weights",
+    "redraw_head",
     "register_encoder",
     "register_head",
 ]

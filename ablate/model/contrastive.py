@@ -33,18 +33,25 @@ def build_model(trial: TrialSpec) -> ContrastiveModel:
     The encoder draws from "encoder" and the head from "head": trials with equal seed and encoder start from
     the same encoder whatever their heads draw. torch's global generators are left as they were.
     """
-    with _drawing_from("encoder", trial.seed):
+    with drawing_from("encoder", trial.seed):
         encoder = build_encoder(trial.encoder, size=trial.views.size)
-    with _drawing_from("head", trial.seed):
+    with drawing_from("head", trial.seed):
         head = build_head(trial.head, trial.width)
     model = ContrastiveModel(encoder, head)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     return model
 
 
+def redraw_head(head: nn.Module, trial: TrialSpec, *stream: int) -> None:
+    """Initialise ``head`` anew, in place, from the stream "head" of ``stream``."""
+    with drawing_from("head", *stream):
+        head.load_state_dict(build_head(trial.head, trial.width).state_dict())
+
+
 @contextmanager
-def _drawing_from(stream: str, seed: int) -> Iterator[None]:
+def drawing_from(name: str, *parts: int) -> Iterator[None]:
+    """Inside, torch's global generator is that of the named stream; afterwards it is as it was."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would reseed accelerators too and leave them so.
-        torch.default_generator.manual_seed(stream_seed(stream, seed))
+        torch.default_generator.manual_seed(stream_seed(name, *parts))
         yield

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from ablate.spec.base import Spec
+from ablate.spec.plugins import registered
 
 S = TypeVar("S", bound=Spec)
 Builder = Callable[[S, int], nn.Module]
@@ -32,8 +33,6 @@ class Registry:
         return decorate
 
     def build(self, spec: Spec, size: int) -> nn.Module:
-        """Raises TypeError, naming what is registered, if nothing builds this class of spec."""
-        if type(spec) not in self._builders:
-            known = ", ".join(sorted(c.__name__ for c in self._builders))
-            raise TypeError(f"no {self.sort} is registered for {type(spec).__name__}; registered: {known}")
-        return self._builders[type(spec)](spec, size)
+        """Raises TypeError, naming what is registered, if nothing builds this class of spec; a plugin's
+        implementation is imported first."""
+        return registered(self._builders, type(spec), self.sort)(spec, size)

@@ -1,29 +1,31 @@
-"""InfoNCE over two views, with margins on the positive, whole or one worker's share at a time.
+"""InfoNCE, with margins on the positive: over two views or over keys, whole or one worker's share at a time.
 
 For anchor i with positive cosine c_i and negative cosines c_ij (rows of ``z`` are L2-normalised here):
 
     L_i = -log( e^{m(c_i)/t} / (e^{m(c_i)/t} + sum_j e^{c_ij/t}) )
 
-with ``m`` from ``margins`` and t the temperature; every row of both views is an anchor once, and the loss is
-their mean. Two conventions of negatives, which shift both accuracy and the softmax's statistics:
+with ``m`` from ``margins`` and t the temperature; ``effects`` offers parts of what ``m`` does to gradients.
+Over two views every row of both is an anchor once, and the loss is their mean. Two conventions of negatives,
+which shift both accuracy and the softmax's statistics:
 
 - ``two_view``: the 2N-2 other rows of both views (NT-Xent; SimCLR, Chen et al., arXiv 2002.05709);
 - ``other_view``: the N-1 other rows of the opposite view only (DirectCLR's code, Jing et al., 2110.09348).
+
+``info_nce_keys`` is MoCo's: anchors against the keys of another network, with the negatives of a queue (v2,
+arXiv 1911.05722) or of the batch (v3, 2104.02057, whose loss is 2 t times this one; recalled).
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor
 
-from ablate.objective.margins import margin_positive
+from ablate.objective.effects import MarginOptions, anchor_losses
+from ablate.objective.embeddings import check_temperature, check_views, directions
 
 Negatives = Literal["two_view", "other_view"]
-
-# Below this norm a row has no direction: its cosines count as 0 and it gets no gradient (instead of 1e12).
-_NO_DIRECTION = 1e-12
 
 
 def info_nce(
@@ -31,29 +33,18 @@ def info_nce(
     z2: Tensor,
     *,
     temperature: float,
-    margin_angular: float = 0.0,
-    margin_subtractive: float = 0.0,
     negatives: Negatives = "two_view",
+    **margin: Unpack[MarginOptions],
 ) -> Tensor:
     """Mean InfoNCE over the 2N anchors of both views; a scalar.
 
     z1, z2: embeddings [N, d] of the two views, N >= 2, of any scale; row i of both is one image. Half
     precision is computed in float32. temperature > 0; margin_angular in radians; margin_subtractive in
-    units of cosine.
+    units of cosine; effect, emphasis and mean_one: see ``effects``.
 
     Raises ValueError on mismatched shapes, fewer than 2 rows, or arguments out of range.
     """
-    return info_nce_local(
-        z1,
-        z2,
-        z1,
-        z2,
-        0,
-        temperature=temperature,
-        margin_angular=margin_angular,
-        margin_subtractive=margin_subtractive,
-        negatives=negatives,
-    )
+    return info_nce_local(z1, z2, z1, z2, 0, temperature=temperature, negatives=negatives, **margin)
 
 
 def info_nce_local(
@@ -64,56 +55,91 @@ def info_nce_local(
     offset: int,
     *,
     temperature: float,
-    margin_angular: float = 0.0,
-    margin_subtractive: float = 0.0,
     negatives: Negatives = "two_view",
+    **margin: Unpack[MarginOptions],
 ) -> Tensor:
     """One worker's share of ``info_nce``: the sum over its anchors / (2 N), so that workers' shares add up.
 
     z1, z2: this worker's embeddings [B, d], which are rows ``offset`` to ``offset + B`` of all_z1, all_z2
     [N, d], all workers' embeddings. If the gather that made ``all_*`` is differentiable (its backward sums
-    over workers), the gradients are those of ``info_nce`` on the whole batch.
+    over workers), the gradients are those of ``info_nce`` on the whole batch, except with ``mean_one``: its
+    means are over this worker's 2B anchors.
 
     Raises ValueError as ``info_nce`` does, and where the rows do not fit.
     """
-    _check(z1, z2, all_z1, all_z2, offset, temperature, negatives)
-    with torch.autocast(z1.device.type, enabled=False):
-        u1, u2, all_u1, all_u2 = (_directions(z) for z in (z1, z2, all_z1, all_z2))
-        total = torch.zeros((), dtype=u1.dtype, device=u1.device)
-        for anchors, same, other in ((u1, all_u1, all_u2), (u2, all_u2, all_u1)):
-            cross = anchors @ other.T
-            positive = margin_positive(cross.diagonal(offset), margin_angular, margin_subtractive)
-            logits = cross.diagonal_scatter(positive, offset)
-            if negatives == "two_view":
-                itself = torch.full_like(positive, -torch.inf)
-                logits = torch.cat([logits, (anchors @ same.T).diagonal_scatter(itself, offset)], dim=1)
-            total = total + (torch.logsumexp(logits / temperature, dim=1) - positive / temperature).sum()
-        return total / (2 * len(all_z1))
-
-
-def _directions(z: Tensor) -> Tensor:
-    """Rows divided by their L2 norms, in float32 at least."""
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
-    norm = torch.linalg.vector_norm(z, dim=1, keepdim=True)
-    known = ~(norm <= _NO_DIRECTION)  # so that NaN stays NaN
-    return torch.where(known, z / torch.where(known, norm, torch.ones_like(norm)), torch.zeros_like(z))
-
-
-def _check(
-    z1: Tensor, z2: Tensor, all_z1: Tensor, all_z2: Tensor, offset: int, temperature: float, negatives: str
-) -> None:
-    if z1.dim() != 2 or z1.shape != z2.shape:
-        raise ValueError(f"z1 and z2 must both be [N, d], found {list(z1.shape)} and {list(z2.shape)}")
+    check_views(z1, z2)
     if all_z1.shape != all_z2.shape or all_z1.shape[1:] != z1.shape[1:]:
         found = [list(z.shape) for z in (z1, all_z1, all_z2)]
         raise ValueError(f"z1, all_z1 and all_z2 must be [B, d], [N, d] and [N, d], found {found}")
-    if not 0 <= offset <= len(all_z1) - len(z1):
-        raise ValueError(
-            f"rows {offset} to {offset + len(z1)} are not within the {len(all_z1)} gathered rows"
-        )
-    if len(all_z1) < 2:
-        raise ValueError("InfoNCE needs at least 2 images a batch, for negatives; found 1")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, found {temperature}")
+    _check_rows(len(z1), all_z1, offset)
+    check_temperature(temperature)
     if negatives not in get_args(Negatives):
         raise ValueError(f"negatives must be two_view or other_view, found {negatives!r}")
+    with torch.autocast(z1.device.type, enabled=False):
+        u1, u2, all_u1, all_u2 = (directions(z) for z in (z1, z2, all_z1, all_z2))
+        positives, rests = [], []
+        for anchors, same, other in ((u1, all_u1, all_u2), (u2, all_u2, all_u1)):
+            cross = anchors @ other.T
+            positives.append(cross.diagonal(offset))
+            cos = _without_diagonal(cross, offset)
+            if negatives == "two_view":
+                cos = torch.cat([cos, _without_diagonal(anchors @ same.T, offset)], dim=1)
+            rests.append(torch.logsumexp(cos / temperature, dim=1))
+        losses = anchor_losses(torch.cat(positives), torch.cat(rests), temperature=temperature, **margin)
+        return losses.sum() / (2 * len(all_z1))
+
+
+def info_nce_keys(
+    anchors: Tensor,
+    all_keys: Tensor,
+    offset: int,
+    *,
+    queue: Tensor | None = None,
+    temperature: float,
+    **margin: Unpack[MarginOptions],
+) -> Tensor:
+    """One worker's share of InfoNCE against keys: the sum over its anchors / N; workers' shares add up.
+
+    anchors: [B, d]. all_keys: [N, d]; the positive of anchor i is row ``offset + i``. Negatives are the other
+    N - 1 keys, N >= 2, or with a queue [K, d], K >= 1, its rows and no others. All of any scale. Gradient
+    flows into whatever asks for it: detach keys and queue to hold them fixed. Margins as in
+    ``info_nce_local``; ``mean_one`` over this worker's B anchors.
+
+    Raises ValueError where shapes or rows do not fit, or on arguments out of range.
+    """
+    if anchors.dim() != 2 or all_keys.dim() != 2 or anchors.shape[1] != all_keys.shape[1]:
+        found = [list(z.shape) for z in (anchors, all_keys)]
+        raise ValueError(f"anchors and all_keys must be [B, d] and [N, d], found {found}")
+    if queue is None:
+        _check_rows(len(anchors), all_keys, offset)
+    elif queue.dim() != 2 or queue.shape[1:] != anchors.shape[1:] or not len(queue):
+        raise ValueError(f"queue must be [K, {anchors.shape[1]}] with K >= 1, found {list(queue.shape)}")
+    else:
+        _check_rows(len(anchors), all_keys, offset, least=1)
+    check_temperature(temperature)
+    with torch.autocast(anchors.device.type, enabled=False):
+        u, keys = directions(anchors), directions(all_keys)
+        if queue is None:
+            cross = u @ keys.T
+            positive, cos = cross.diagonal(offset), _without_diagonal(cross, offset)
+        else:
+            positive = (u * keys[offset : offset + len(u)]).sum(1)
+            cos = u @ directions(queue).T
+        rest = torch.logsumexp(cos / temperature, dim=1)
+        return anchor_losses(positive, rest, temperature=temperature, **margin).sum() / len(all_keys)
+
+
+def _without_diagonal(cos: Tensor, offset: int) -> Tensor:
+    """``cos`` [B, N] with -inf, which no softmax sees, where column = row + offset."""
+    return cos.diagonal_scatter(torch.full_like(cos.diagonal(offset), -torch.inf), offset)
+
+
+def _check_rows(count: int, gathered: Tensor, offset: int, *, least: int = 2) -> None:
+    if not 0 <= offset <= len(gathered) - count:
+        raise ValueError(
+            f"rows {offset} to {offset + count} are not within the {len(gathered)} gathered rows"
+        )
+    if len(gathered) < least:
+        raise ValueError(
+            f"InfoNCE needs at least {least} images a batch, for negatives; found {len(gathered)}"
+        )

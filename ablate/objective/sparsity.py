@@ -7,6 +7,8 @@ linear layers (biases and norms excluded):
 - ``l1``: sum of |w|; the groups are the entries;
 - ``l21``: sum over input features j of ||W[:, j]||_2; the groups are the columns. The one that matches the
   paper's assumption that a subset of the features is enough;
+- ``l21-out``: the same over output features i, ||W[i, :]||_2; the groups are the rows;
+- ``l2``: sum of w^2, a control that shrinks without making sparse; the groups are the entries;
 - ``hoyer``: ||W||_1 / ||W||_2 of each layer, from 1 (one entry) to sqrt(entries); the group is the layer.
 
 The groups of all layers are summed; reduction ``mean`` divides that, or equally lambda, by ``group_count``,
@@ -30,13 +32,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Penalty = Literal["l1", "l21", "hoyer"]
+Penalty = Literal["l1", "l21", "l21-out", "l2", "hoyer"]
 
 
 def penalty(weights: Sequence[Tensor], kind: Penalty, *, scale_free: bool = False) -> Tensor:
@@ -50,22 +52,43 @@ def penalty(weights: Sequence[Tensor], kind: Penalty, *, scale_free: bool = Fals
 
 def group_count(weights: Sequence[Tensor], kind: Penalty) -> int:
     """What reduction ``mean`` divides by: the number of entries, columns or layers in the whole head."""
-    return sum({"l1": w.numel(), "l21": w.shape[1], "hoyer": 1}[_known(kind)] for w in weights)
+    return sum(_count(w, _known(kind)) for w in weights)
+
+
+def _count(weight: Tensor, kind: Penalty) -> int:
+    rows, columns = weight.shape
+    return {"l1": rows * columns, "l2": rows * columns, "l21": columns, "l21-out": rows, "hoyer": 1}[kind]
 
 
 @torch.no_grad()
 def proximal_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
     """weight [out, in] <- argmin_V ||V - weight||_F^2 / 2 + threshold * R(V), in place, with exact zeros.
 
-    l1 moves every entry towards 0 by ``threshold``; l21 shortens every column by ``threshold``; what is no
-    longer than that becomes exactly 0. threshold: eta * lambda, >= 0.
+    l1 moves every entry towards 0 by ``threshold``; l21 shortens every column by ``threshold``, l21-out every
+    row; what is no longer than that becomes exactly 0. l2 divides by 1 + 2 threshold. threshold: eta *
+    lambda, >= 0.
 
     Raises ValueError for hoyer, which has no proximal operator here, or a negative threshold.
     """
     if not threshold >= 0:
         raise ValueError(f"the proximal threshold must be at least 0, found {threshold}")
+    if kind == "l2":
+        weight.div_(1 + 2 * threshold)
+        return
     norms = _groups(weight, kind)
     weight.mul_((norms - threshold).clamp_min(0) / norms.clamp_min(torch.finfo(norms.dtype).tiny))
+
+
+@torch.no_grad()
+def uniform_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
+    """The matched control: scale ``weight`` as a whole to the norm that ``proximal_step_`` would leave it.
+
+    So the layer loses exactly as much norm, and nothing becomes sparse. Raises as ``proximal_step_``.
+    """
+    shortened = weight.clone()
+    proximal_step_(shortened, kind, threshold)
+    tiny = torch.finfo(weight.dtype).tiny
+    weight.mul_(torch.linalg.vector_norm(shortened) / torch.linalg.vector_norm(weight).clamp_min(tiny))
 
 
 def weight_from_shrink(shrink: float, weights: Sequence[Tensor], kind: Penalty, total_lr: float) -> float:
@@ -77,8 +100,10 @@ def weight_from_shrink(shrink: float, weights: Sequence[Tensor], kind: Penalty, 
     sum of eta over all steps of the run; under LARS, whose trust ratios are not known beforehand, the sum of
     lr, so that there ``shrink`` is in units of the mean ratio.
 
-    Raises ValueError if total_lr is not positive, the median is 0, or kind has no proximal step.
+    Raises ValueError if total_lr is not positive, the median is 0, or kind takes no length off a group.
     """
+    if kind == "l2":
+        raise ValueError("l2 divides its groups and takes no length off them; state its strength as weight")
     if not total_lr > 0:
         raise ValueError(f"shrink needs a positive sum of learning rates over the run, found {total_lr}")
     norms = torch.cat([_groups(w.detach(), kind).flatten() for w in _some(weights)])
@@ -118,6 +143,8 @@ def _hoyer_sparsity(weight: Tensor) -> float:
 def _of_layer(weight: Tensor, kind: Penalty) -> Tensor:
     if _known(kind) == "hoyer":
         return _unit(weight).abs().sum()
+    if kind == "l2":
+        return weight.square().sum()
     return _groups(weight, kind).sum()
 
 
@@ -125,9 +152,10 @@ def _groups(weight: Tensor, kind: Penalty) -> Tensor:
     """Norms of the groups, in a shape that broadcasts against ``weight``."""
     if _known(kind) == "hoyer":
         raise ValueError("hoyer has no proximal step here (and so no shrink); use step: gradient and weight")
-    if kind == "l1":
+    if kind in ("l1", "l2"):
         return weight.abs()
-    return cast(Tensor, torch.linalg.vector_norm(weight, dim=0, keepdim=True))
+    along = 0 if kind == "l21" else 1
+    return cast(Tensor, torch.linalg.vector_norm(weight, dim=along, keepdim=True))
 
 
 def _unit(weight: Tensor) -> Tensor:
@@ -136,8 +164,8 @@ def _unit(weight: Tensor) -> Tensor:
 
 
 def _known(kind: Penalty) -> Penalty:
-    if kind not in ("l1", "l21", "hoyer"):
-        raise ValueError(f"penalty must be l1, l21 or hoyer, found {kind!r}")
+    if kind not in get_args(Penalty):
+        raise ValueError(f"penalty must be one of {', '.join(get_args(Penalty))}; found {kind!r}")
     return kind
 
 

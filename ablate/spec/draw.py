@@ -23,12 +23,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ablate.spec.data import PRESET_OF_SOURCE
 from ablate.spec.explain import explain
+from ablate.spec.parts import PRESET_OF_SOURCE
 from ablate.spec.paths import defaults, of_kind, section
 from ablate.spec.space import Choice, Distribution, IntRange, Scalar
 from ablate.spec.trial import TrialSpec
-from ablate.spec.views import VIEW_PRESETS
+from ablate.spec.views import VIEW_PRESETS, ViewSpec
 
 SPARSITY = "head.sparsity"
 SWITCH = f"{SPARSITY}.penalty"  # null here: no such section
@@ -224,8 +224,4 @@ def _with_views_of_new_source(tree: dict[str, Any], params: Mapping[str, Any]) -
 
 def _preset_views(source: Any) -> dict[str, Any] | None:
     preset = PRESET_OF_SOURCE.get(str(source))
-    return None if preset is None else {k: _listed(v) for k, v in VIEW_PRESETS[preset].items()}
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return None if preset is None else ViewSpec.model_validate(VIEW_PRESETS[preset]).as_dict()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.spec.base import Spec
+from ablate.spec.plugins import plugins_in_use, source_files
 from ablate.spec.trial import TrialSpec
 
 # What a trial's numbers depend on. Editing a comment elsewhere does not make finished work stale.
@@ -39,12 +40,23 @@ def spec_hash(spec: Spec) -> str:
     return digest(spec.as_dict())
 
 
+def code_digest(spec: Spec | None = None) -> str:
+    """Digest of the source files that a trial's numbers depend on.
+
+    Those of the plugins that ``spec``, a trial or a sweep, names are among them.
+    """
+    return _code_digest(plugins_in_use(spec) if spec is not None else ())
+
+
 @cache
-def code_digest() -> str:
-    """Digest of the source files that a trial's numbers depend on."""
+def _code_digest(plugins: tuple[type[Spec], ...]) -> str:
     root = Path(__file__).parents[1]
     files = sorted(f for name in _CODE_THAT_MATTERS for f in _sources(root / name))
-    return digest([[str(f.relative_to(root)), f.read_text()] for f in files])
+    content = [[str(f.relative_to(root)), f.read_text()] for f in files]
+    for model in plugins:
+        below = source_files(model)
+        content += [[f"{model.__module__}:{model.__name__}", f.name, f.read_text()] for f in below]
+    return digest(content)
 
 
 def _sources(path: Path) -> list[Path]:
@@ -79,7 +91,7 @@ def run_identity(
         "stage": stage,
         "lineage": list(lineage),
         "data": data,
-        "code": code_digest(),
+        "code": code_digest(spec),
         "libraries": library_versions(),
         "device": device,
         "workers": workers,

@@ -7,25 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from ablate.spec.base import Spec, wrong
-from ablate.spec.data import PRESET_OF_SOURCE, DataSpec
-from ablate.spec.model import DirectCLRHead, EncoderSpec, HeadSpec, MethodSpec, SimCLR, TinyResNet
+from ablate.spec.encoder import TinyResNet
+from ablate.spec.fit import misfits
+from ablate.spec.inner import InnerSpec
+from ablate.spec.method import SimCLR
+from ablate.spec.parts import (
+    LOSSES_OF_METHOD,
+    PRESET_OF_SOURCE,
+    DataSpec,
+    EncoderSpec,
+    HeadSpec,
+    LossSpec,
+    MethodSpec,
+)
 from ablate.spec.views import ViewSpec
-
-
-class Margin(Spec):
-    """Margins on the positive pair (Rho et al., arXiv 2306.11526, in the CosFace/ArcFace form)."""
-
-    angular: float = Field(0.0, ge=-0.5, le=1.5, description="m1, in radians")
-    subtractive: float = Field(0.0, ge=-1.0, le=1.0, description="m2, in units of cosine")
-
-
-class InfoNCE(Spec):
-    kind: Literal["info-nce"] = "info-nce"
-    temperature: float = Field(0.2, gt=0, le=10)
-    negatives: Literal["two_view", "other_view"] = Field(
-        "two_view", description="two_view: 2B-2 negatives an anchor (SimCLR); other_view: B-1 (DirectCLR)"
-    )
-    margin: Margin = Margin()
 
 
 class _Optim(Spec):
@@ -78,6 +73,15 @@ class ComputeSpec(Spec):
     batch_stats: Literal["global", "local"] = Field(
         "global", description="batch norm statistics over all workers, or over each worker's share"
     )
+    view_stats: Literal["together", "apart"] = Field(
+        "together",
+        description="batch norm statistics over both views of a batch, or over one view at a time (slower)",
+    )
+
+
+Diagnosis = Literal[
+    "layers", "factors", "head", "subset", "generalisation", "margins", "inner", "augmentation"
+]
 
 
 class MeasureSpec(Spec):
@@ -93,6 +97,9 @@ class MeasureSpec(Spec):
     lidar: int | None = Field(
         None, ge=2, le=100, description="views an image for LiDAR, which costs time; null: not measured"
     )
+    diagnose: Annotated[tuple[Diagnosis, ...], Field(strict=False)] = Field(
+        (), description="what is looked into besides, once, after the last epoch"
+    )
     collapse: float = Field(
         1e-3,
         ge=0,
@@ -105,18 +112,24 @@ class MeasureSpec(Spec):
         return epoch % self.every == 0 or epoch in self.also
 
 
-class TrialSpec(Spec):
-    """One trial. Constants left out of ``views`` are the data source's preset; a resolved spec shows all."""
+def _left_out_in_schema(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema["required"] if name not in ("views", "loss")]
 
-    model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("views"))
+
+class TrialSpec(Spec):
+    """One trial. What is left out of ``views`` is the data source's preset, and a ``loss`` that names no
+    ``kind`` is the method's own; a resolved spec shows all."""
+
+    model_config = ConfigDict(json_schema_extra=_left_out_in_schema)
 
     data: DataSpec
     views: ViewSpec
     encoder: EncoderSpec = TinyResNet()
     method: MethodSpec = SimCLR()
     head: HeadSpec
-    loss: InfoNCE = InfoNCE()
+    loss: LossSpec
     optim: OptimSpec
+    inner: InnerSpec | None = Field(None, description="null: encoder and head take every step together")
     compute: ComputeSpec = ComputeSpec()
     measure: MeasureSpec = MeasureSpec()
     seed: int = Field(0, ge=0, lt=2**31)
@@ -134,18 +147,24 @@ class TrialSpec(Spec):
         preset = PRESET_OF_SOURCE.get(str(source), "photos-32")
         return {**value, "views": {"preset": preset, **views}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_of_method(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        loss, method = value.get("loss", {}), value.get("method", SimCLR())
+        kind = method.get("kind") if isinstance(method, dict) else getattr(method, "kind", None)
+        if not isinstance(loss, dict) or "kind" in loss or kind not in LOSSES_OF_METHOD:
+            return value
+        return {**value, "loss": {"kind": LOSSES_OF_METHOD[kind][0], **loss}}
+
     @model_validator(mode="after")
-    def _subvector_fits(self) -> TrialSpec:
-        if isinstance(self.head, DirectCLRHead) and self.head.subvector > (width := self.width):
-            raise wrong("head.subvector", f"{self.head.subvector} exceeds the encoder's width ({width})")
+    def _parts_fit(self) -> TrialSpec:
+        for at, message in misfits(self):
+            raise wrong(at, message)
         return self
 
     @property
     def width(self) -> int:
         """D, the dimension of the representation ``h``."""
-        encoder = self.encoder
-        if encoder.kind == "pixels":
-            return 3 * self.views.size**2
-        if encoder.kind == "tiny-resnet":
-            return encoder.width << (len(encoder.blocks) - 1)  # doubled at each stage after the first
-        return 2048 if encoder.kind == "resnet50" else 512
+        return self.encoder.features(self.views.size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -44,6 +44,12 @@ class ViewSpec(Spec):
     blur: Probability
     blur_sigma: Pair = Field(description="range of the Gaussian's sigma in pixels")
     solarize: Probability
+    drop: Probability = Field(
+        0.0, description="probability that a view shows the source's alternate picture (without the digit)"
+    )
+    drop_views: Literal["both", "first"] = Field(
+        "both", description="the views that may be dropped, each by itself"
+    )
     mean: Channels = Field(description="subtracted from pixels in [0, 1], per channel")
     std: Channels
 
@@ -97,6 +103,12 @@ VIEW_PRESETS: dict[str, dict[str, Any]] = {
         "size": 24, "crop_area": (0.4, 1.0), "crop_aspect": _ASPECT, "rotate": 10.0, "flip": 0.0,
         **_NO_COLOUR, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4,
         "mean": (0.2, 0.2, 0.2), "std": (0.25, 0.25, 0.25),
+    },
+    # Digits again; brightness, contrast and tints vary, what is drawn stays.
+    "group-shift": {
+        "size": 32, "crop_area": (0.4, 1.0), "crop_aspect": _ASPECT, "rotate": 10.0, "flip": 0.0,
+        **_NO_COLOUR, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
+        "mean": (0.4, 0.4, 0.4), "std": (0.25, 0.25, 0.25),
     },
     "photos-32": {
         "size": 32, "crop_area": (0.2, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,

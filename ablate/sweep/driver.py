@@ -315,7 +315,7 @@ class Driver:
             "event": "opened",
             "sweep": self.sweep.as_dict(),
             "fence": 1,
-            "made_by": _made_by(),
+            "made_by": _made_by(self.sweep),
             "warm": warm,
         }
         opened = plain(opened)
@@ -325,7 +325,7 @@ class Driver:
 
     def _read_warm(self) -> list[dict[str, Any]]:
         try:
-            warm = read_warm(self.sweep, code_digest())
+            warm = read_warm(self.sweep, code_digest(self.sweep))
         except WarmStartError as error:
             raise DriverError(str(error)) from error
         for note in warm.notes:
@@ -342,7 +342,7 @@ class Driver:
             self._spent.see(record)
         self.sweep = recorded
         if self._state.ended is None or new:
-            _warn_of_other_code(events)
+            _warn_of_other_code(events, self.sweep)
             self._resume(new)
         self._write_sweep()
 
@@ -354,7 +354,7 @@ class Driver:
             {
                 "event": "resumed",
                 "fence": self._state.fence + 1,
-                "made_by": _made_by(),
+                "made_by": _made_by(self.sweep),
                 "epochs": epochs,
                 "changes": changes,
             }
@@ -511,13 +511,13 @@ class _Closed(Exception):
         return "it was closed"
 
 
-def _made_by() -> dict[str, str]:
-    return {"code": code_digest(), "optuna": version("optuna")}
+def _made_by(sweep: SweepSpec) -> dict[str, str]:
+    return {"code": code_digest(sweep), "optuna": version("optuna")}
 
 
-def _warn_of_other_code(events: list[Event]) -> None:
+def _warn_of_other_code(events: list[Event], sweep: SweepSpec) -> None:
     made = {e["made_by"]["code"] for e in events if e["event"] in ("opened", "resumed")}
-    if made != {code_digest()}:
+    if made != {code_digest(sweep)}:
         _log.warning(
             "the code that trials depend on has changed since this sweep began; its trials may differ"
         )

@@ -7,7 +7,7 @@ sparsity penalties. Under LARS, biases and norms are neither decayed nor adapted
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -52,17 +52,19 @@ def _trust_ratio(p: Tensor, grad: Tensor, trust: float, decay: float) -> Tensor:
     return torch.where((w > 0) & (g > 0), ratio, torch.ones_like(ratio))
 
 
-def build_optimiser(spec: OptimSpec, encoder: nn.Module, head: nn.Module) -> Optimizer:
-    """Groups: encoder weights, head weights, and everything that never decays."""
-    weights = {m: [p for p in m.parameters() if p.dim() > 1] for m in (encoder, head)}
-    rest = [p for m in (encoder, head) for p in m.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": weights[encoder], "weight_decay": spec.weight_decay},
-        {"params": weights[head], "weight_decay": spec.head_weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+def build_optimiser(spec: OptimSpec, *, body: Sequence[nn.Module] = (), head: nn.Module | None) -> Optimizer:
+    """Groups: weights of ``body`` (encoder, predictor, ...), of the head, and everything that never decays.
+
+    What needs no gradient is left out.
+    """
+    heads = [head] if head is not None else []
+    groups: list[dict[str, Any]] = [
+        {"params": _trained(body, matrices=True), "weight_decay": spec.weight_decay},
+        {"params": _trained(heads, matrices=True), "weight_decay": spec.head_weight_decay},
+        {"params": _trained([*body, *heads], matrices=False), "weight_decay": 0.0},
     ]
     groups = [g for g in groups if g["params"]]
-    fused = bool(groups) and groups[0]["params"][0].is_cuda  # type: ignore[index]
+    fused = bool(groups) and groups[0]["params"][0].is_cuda
     if isinstance(spec, LARSSpec):
         return LARS(groups, lr=spec.lr, momentum=spec.momentum, trust=spec.trust)
     if isinstance(spec, SGD):
@@ -70,6 +72,12 @@ def build_optimiser(spec: OptimSpec, encoder: nn.Module, head: nn.Module) -> Opt
             groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=fused or None
         )
     return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), fused=fused or None)
+
+
+def _trained(modules: Iterable[nn.Module], *, matrices: bool) -> list[nn.Parameter]:
+    """Their parameters that take gradients: those of two or more dimensions, or the others."""
+    found = (p for module in modules for p in module.parameters() if p.requires_grad)
+    return [p for p in found if (p.dim() > 1) == matrices]
 
 
 def learning_rate(spec: OptimSpec, step: int, steps_per_epoch: int) -> float:

@@ -1,6 +1,6 @@
 """SparseHead during training: the strength of the penalty, and how a step applies it.
 
-``lambda`` is ``weight``, or follows from ``shrink`` (see ``spec.model.Sparsity``). ``reduction: mean``
+``lambda`` is ``weight``, or follows from ``shrink`` (see ``spec.head.Sparsity``). ``reduction: mean``
 divides it by the number of penalised groups, so that it means the same at every width.
 """
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ablate.objective.sparsity import group_count, penalty, proximal_step_, weight_from_shrink
-from ablate.spec.model import Sparsity
+from ablate.objective.sparsity import group_count, penalty, proximal_step_, uniform_step_, weight_from_shrink
+from ablate.spec.head import Sparsity
 from ablate.train.optimise import proximal_step_size
 
 
@@ -33,16 +33,17 @@ class Sparsifier:
         self.strength = strength
 
     def loss(self) -> Tensor | float:
-        """What a gradient step adds to the objective; 0 where the step is proximal."""
-        if self.spec.step == "proximal":
+        """What a gradient step adds to the objective; 0 where the step is taken after the optimiser's."""
+        if self.spec.step != "gradient":
             return 0.0
         return self.strength * penalty(self.weights, self.spec.penalty, scale_free=self.spec.scale_free)
 
     @torch.no_grad()
     def after_step(self, optimiser: Optimizer) -> None:
-        """The proximal step with threshold eta * lambda; does nothing where the step is a gradient."""
+        """The proximal or uniform step, threshold eta * lambda; nothing where the step is a gradient."""
         if self.spec.step == "gradient":
             return
+        shorten_ = proximal_step_ if self.spec.step == "proximal" else uniform_step_
         for weight in self.weights:
             eta = proximal_step_size(optimiser, weight)
-            proximal_step_(weight, self.spec.penalty, eta * self.strength)
+            shorten_(weight, self.spec.penalty, eta * self.strength)

@@ -1,4 +1,4 @@
-"""The shared contrastive trainer, one loop:
+"""The shared trainer, one loop:
 
     views -> encoder -> h -> projection head -> z -> objective -> step
 
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ablate.data import Dataset, epoch_order, two_views
-from ablate.model import ContrastiveModel, build_model, head_weights
-from ablate.objective import info_nce_local
+from ablate.data import Dataset, epoch_order
+from ablate.model import head_weights
+from ablate.model.methods import Embedded, Method, Siamese, build_method
 from ablate.spec.trial import TrialSpec
 from ablate.train.batch_norm import share_batch_stats
+from ablate.train.criterion import loss_share
+from ablate.train.inner import InnerLoop
 from ablate.train.optimise import build_optimiser, learning_rate
 from ablate.train.sparsify import Sparsifier
 from ablate.train.world import World
@@ -52,20 +54,30 @@ class Trainer:
         self.spec, self.data, self.world, self.device = spec, data, world, device
         self.epoch = 0
         self.progress = 0  # steps taken by this object, for whoever wants to know that it moves
-        model = build_model(spec).to(device)
-        self.model: ContrastiveModel = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method: Method = build_method(spec, classes=len(data.class_names)).to(device)
         if spec.compute.batch_stats == "global":
-            share_batch_stats(model, world, device)
+            share_batch_stats(self.method, world, device)
+        self.model = self.method.model
+        self.inner = self._inner_loop()
         self.optimiser = self._optimiser()
         self.steps = self._steps_per_epoch()
         self.sparsifier = self._sparsifier()
 
+    def _inner_loop(self) -> InnerLoop | None:
+        inner = self.spec.inner
+        if inner is None or self.spec.optim.epochs == 0:
+            return None
+        assert isinstance(self.method, Siamese)  # the spec allows no other
+        return InnerLoop(self.spec, inner, self.method, self.world)
+
     def _optimiser(self) -> Optimizer | None:
         if self.spec.optim.epochs == 0:
             return None
-        if not list(self.model.parameters()):
+        if not any(p.requires_grad for p in self.method.parameters()):
             raise TrainingError("neither encoder nor head has weights to train; set optim.epochs to 0")
-        return build_optimiser(self.spec.optim, self.model.encoder, self.model.head)
+        around = [m for name, m in self.method.named_children() if name != "model"]
+        head = None if self.inner else self.model.head  # else it has an optimiser of its own
+        return build_optimiser(self.spec.optim, body=[self.model.encoder, *around], head=head)
 
     def _steps_per_epoch(self) -> int:
         batch, count = self.spec.optim.batch, len(self.data.train.labels)
@@ -81,9 +93,15 @@ class Trainer:
         sparsity = getattr(self.spec.head, "sparsity", None)
         if sparsity is None or not self.steps:
             return None
-        optim = self.spec.optim
-        total = math.fsum(learning_rate(optim, s, self.steps) for s in range(optim.epochs * self.steps))
+        optim, inner = self.spec.optim, self.spec.inner
+        total = math.fsum(learning_rate(optim, s, self.steps) for s in range(self._total_steps))
+        if inner is not None:
+            total *= inner.steps * inner.lr
         return Sparsifier(sparsity, head_weights(self.model.head), total_lr=total)
+
+    @property
+    def _total_steps(self) -> int:
+        return self.spec.optim.epochs * self.steps
 
     def epochs(self) -> Iterator[TrainReport]:
         """The epochs still to do, each a report; raises Diverged when the loss stops being finite."""
@@ -92,16 +110,18 @@ class Trainer:
 
     def _train_epoch(self) -> TrainReport:
         began = time.perf_counter()
-        self.model.train()
+        self.method.train()
         train, batch, seed = self.data.train, self.spec.optim.batch, self.spec.seed
         order = epoch_order(len(train.labels), seed=seed, epoch=self.epoch).to(self.device)
         total = torch.zeros((), device=self.device)
+        if self.inner:
+            self.inner.begin_epoch(self.epoch)
         for step in range(self.steps):
             rows = self.world.share(order[step * batch : (step + 1) * batch])
-            v1, v2 = two_views(
-                train.images[rows], train.ids[rows], self.spec.views, seed=seed, epoch=self.epoch
-            )
-            total += self._train_step(v1, v2, self.epoch * self.steps + step)
+            # Another batch of the epoch, for inner steps on images that the outer step does not see.
+            other = (step + 1) % self.steps
+            others = self.world.share(order[other * batch : (other + 1) * batch])
+            total += self._train_step(rows, others, self.epoch * self.steps + step)
         self.world.sum_([total])
         loss = float(total) / self.steps
         self.epoch += 1
@@ -110,57 +130,79 @@ class Trainer:
         views = 2 * batch * self.steps
         return TrainReport(self.epoch, loss, views / (time.perf_counter() - began))
 
-    def _train_step(self, v1: Tensor, v2: Tensor, step: int) -> Tensor:
-        """One optimiser step; returns this worker's share of the loss."""
+    def _train_step(self, rows: Tensor, others: Tensor, step: int) -> Tensor:
+        """One optimiser step on the images at ``rows``; returns this worker's share of the loss."""
         assert self.optimiser is not None
         self.progress += 1
+        rate = learning_rate(self.spec.optim, step, self.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.spec.optim, step, self.steps)
+            group["lr"] = rate
+        self.method.redraw(self.spec.seed, step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.loss(v1, v2)
-        penalty = self.sparsifier.loss() if self.sparsifier else 0.0
+        if self.inner:
+            embedded = self._after_inner_steps(self.inner, rows, others, step, rate)
+        else:
+            embedded = self._embed(rows)
+        loss = loss_share(self.spec.loss, embedded, self.data.train.labels[rows], self.world)
+        penalty = self.sparsifier.loss() if self.sparsifier and not self.inner else 0.0
         # The penalty is the same on every worker and gradients are summed, so each adds its share.
         (loss + penalty / self.world.size).backward()  # type: ignore[no-untyped-call]
-        self.world.sum_([p.grad for p in self.model.parameters() if p.grad is not None])
+        self.world.sum_([p.grad for p in self.method.parameters() if p.grad is not None])
         self.optimiser.step()
-        if self.sparsifier:
+        if self.sparsifier and not self.inner:
             self.sparsifier.after_step(self.optimiser)
+        self.method.after_step(embedded, (step + 1) / self._total_steps, self.world.gather)
         return loss.detach()
 
-    def loss(self, v1: Tensor, v2: Tensor) -> Tensor:
-        """This worker's share of the global InfoNCE loss; shares sum to it, gradients likewise.
+    def _views(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.data.train.two_views(rows, self.spec.views, seed=self.spec.seed, epoch=self.epoch)
 
-        Both views go through the encoder in one forward, so batch norm sees all 2B images together.
-        """
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.compute.precision == "bf16"):
-            _, z = self.model(torch.cat([v1, v2]))
-        z1, z2 = z.to(torch.promote_types(z.dtype, torch.float32)).chunk(2)
-        spec = self.spec.loss
-        return info_nce_local(
-            z1,
-            z2,
-            self.world.gather(z1),
-            self.world.gather(z2),
-            self.world.rank * len(z1),
-            temperature=spec.temperature,
-            margin_angular=spec.margin.angular,
-            margin_subtractive=spec.margin.subtractive,
-            negatives=spec.negatives,
-        )
+    def _autocast(self) -> torch.autocast:
+        bf16 = self.spec.compute.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+
+    def _embed(self, rows: Tensor) -> Embedded:
+        """What the loss takes of both views of the images at ``rows``."""
+        with self._autocast():
+            embedded: Embedded = self.method(*self._views(rows))
+        return embedded
+
+    def _after_inner_steps(
+        self, inner: InnerLoop, rows: Tensor, others: Tensor, step: int, rate: float
+    ) -> Embedded:
+        """The same, through the head as its inner steps leave it; the outer step does not reach the head."""
+        with self._autocast():
+            h = inner.method.encode(*self._views(rows))
+            if inner.inner.batch == "fresh":
+                inner_h, labels = inner.fresh(self.data.train, others, self.epoch)
+            else:
+                inner_h, labels = h, self.data.train.labels[rows]
+            inner.steps(inner_h, labels, step=step, lr=rate, sparsifier=self.sparsifier)
+            self.model.head.requires_grad_(False)
+            embedded = inner.method.project(*h)
+            self.model.head.requires_grad_(True)
+        return embedded
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs; loads with ``weights_only=True``."""
         return {
             "epoch": self.epoch,
-            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
             "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "inner": self.inner.optimiser.state_dict() if self.inner else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
-        self.model.load_state_dict(state["model"])
+        self.method.load_state_dict(state["method"])
         if self.optimiser:
-            # Its moments, but not its settings: those are this trial's, and the state may be of a trial with
-            # others that it goes on from.
-            settings = self.optimiser.state_dict()["param_groups"]
-            self.optimiser.load_state_dict({**state["optimiser"], "param_groups": settings})
+            _take_moments(self.optimiser, state["optimiser"])
+        if self.inner:
+            _take_moments(self.inner.optimiser, state["inner"])
+
+
+def _take_moments(optimiser: Optimizer, state: dict[str, Any]) -> None:
+    """The moments of ``state``, but not its settings: those are this trial's, and the state may be of a trial
+    with others that it goes on from."""
+    settings = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({**state, "param_groups": settings})

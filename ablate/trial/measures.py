@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ablate.data import Dataset, Split, plain_view, two_views
+from ablate.data import Dataset, Split, plain_view
 from ablate.measure import (
     alignment,
     decay,
@@ -129,9 +129,9 @@ def _ranks(x: Tensor) -> dict[str, float]:
 
 @torch.inference_mode()
 def _geometry(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, float]:
-    images, ids = _from_end_to_end(split)
+    rows = _from_end_to_end(split)
     # The views of a stream that training never draws from; the same at every epoch.
-    v1, v2 = two_views(images, ids, spec.views, seed=stream_seed("pairs", spec.seed) % 2**31, epoch=0)
+    v1, v2 = split.two_views(rows, spec.views, seed=stream_seed("pairs", spec.seed) % 2**31, epoch=0)
     was_training = model.training
     model.eval()
     (_, z1), (_, z2) = model(v1), model(v2)
@@ -144,14 +144,14 @@ def _lidar(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, 
     """``rank.h.lidar`` and ``rank.z.lidar``, if the spec asks for them."""
     if spec.measure.lidar is None:
         return {}
-    images, ids = _from_end_to_end(split)
+    rows = _from_end_to_end(split)
     seed, views = stream_seed("lidar", spec.seed) % 2**31, spec.measure.lidar
     was_training = model.training
     model.eval()
     embedded = [
         model(view)
         for draw in range(-(-views // 2))
-        for view in two_views(images, ids, spec.views, seed=seed, epoch=draw)
+        for view in split.two_views(rows, spec.views, seed=seed, epoch=draw)
     ][:views]
     model.train(was_training)
     found = Features(*(torch.stack(parts, 1) for parts in zip(*embedded, strict=True)))
@@ -160,12 +160,11 @@ def _lidar(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, 
     return {f"rank.{name}.lidar": value for name, value in _each(found, lidar).items()}
 
 
-def _from_end_to_end(split: Split) -> tuple[Tensor, Tensor]:
-    """Images and ids, 1,024 at most, from all over the split: it may be in the order of its classes."""
+def _from_end_to_end(split: Split) -> Tensor:
+    """Positions, 1,024 at most, from all over the split: it may be in the order of its classes."""
     count = len(split.labels)
     taken = min(count, _PAIRS)
-    rows = torch.arange(taken, device=split.ids.device) * count // taken
-    return split.images[rows], split.ids[rows]
+    return torch.arange(taken, device=split.ids.device) * count // taken
 
 
 def sparsity_of(model: ContrastiveModel) -> dict[str, float]:

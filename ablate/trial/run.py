@@ -22,6 +22,7 @@ from ablate.spec.identity import run_identity
 from ablate.spec.trial import TrialSpec
 from ablate.train import Trainer, TrainReport, World
 from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ablate.trial.diagnoses import DIAGNOSES
 from ablate.trial.measures import Probed, fit_probes, spectra, split_metrics, validation_metrics
 from ablate.trial.outcome import TrialFailure, describe_failure
 
@@ -136,6 +137,8 @@ class TrialRun:
     ) -> dict[str, float]:
         """Read the test split, once, and write the trial's artifacts (rank 0; other ranks return {}).
 
+        What ``measure.diagnose`` names is looked into as well.
+
         ``lineage`` names the trials from whose weights this one went on, the oldest first.
 
         Into ``folder``, if given: ``spec.json``, ``identity.json``, ``metrics.json``; ``correct.npz``:
@@ -146,6 +149,8 @@ class TrialRun:
             return {}
         correct, scores = split_metrics(self.trainer.model, self._probed(), self.data.test, self.spec)
         metrics = {f"{name}.test": score for name, score in scores.items()}
+        for name in self.spec.measure.diagnose:
+            metrics |= DIAGNOSES[name](self.trainer.model, self.data, self.spec, self.device)
         if folder is not None:
             identity = self._identity(arm, stage, lineage)
             self._write_artifacts(folder, metrics, correct, identity)

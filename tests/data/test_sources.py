@@ -83,7 +83,7 @@ def test_test_digits_never_show_in_training_canvases() -> None:
     source = kind_of(ScatteredDigitsData()).open(ScatteredDigitsData())
     assert set(source.train.groups) == set(train)
     assert set(source.test.groups) == set(test)
-    assert (labels[source.test.groups] == source.test.labels).all()
+    assert (labels[source.test.groups] == source.test.factors["label"]).all()
     assert pixels.max() == 1
 
 

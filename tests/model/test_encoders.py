@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ablate.model import build_encoder
-from ablate.spec.model import Pixels, TinyResNet, TorchvisionResNet
+from ablate.spec.encoder import Pixels, TinyResNet, TorchvisionResNet
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ablate.objective import info_nce, info_nce_local
+from ablate.objective import info_nce, info_nce_keys, info_nce_local
 
 Floats = NDArray[np.float64]
 Negatives = Literal["two_view", "other_view"]
@@ -201,3 +201,78 @@ def test_bad_arguments_are_refused_by_name() -> None:
         info_nce_local(z[:2], z[:2], z, z, 3, temperature=0.1)
     with pytest.raises(ValueError, match="all_z1 and all_z2"):
         info_nce_local(z[:2], z[:2], z, z[:3], 0, temperature=0.1)
+
+
+def keys_reference(
+    anchors: Tensor, keys: Tensor, queue: Tensor | None, temperature: float, m1: float, m2: float
+) -> float:
+    """The definition, one anchor at a time."""
+    total = 0.0
+    for i, anchor in enumerate(anchors):
+        positive = float(torch.cosine_similarity(anchor, keys[i], dim=0))
+        logit = (math.cos(math.acos(positive) + m1) - m2) / temperature
+        others = queue if queue is not None else torch.cat([keys[:i], keys[i + 1 :]])
+        negatives = [float(torch.cosine_similarity(anchor, k, dim=0)) / temperature for k in others]
+        total -= logit - math.log(math.exp(logit) + sum(map(math.exp, negatives)))
+    return total / len(anchors)
+
+
+@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.parametrize(("m1", "m2"), [(0.0, 0.0), (0.1, 0.2)])
+def test_keys_match_the_definition(queued: bool, m1: float, m2: float) -> None:
+    z1, z2 = (z.detach()[1:] for z in views(6, 4))
+    queue = 3 * views(9, 4, seed=1)[0].detach() if queued else None
+    loss = info_nce_keys(z1, z2, 0, queue=queue, temperature=0.2, margin_angular=m1, margin_subtractive=m2)
+    assert loss.item() == pytest.approx(keys_reference(z1, z2, queue, 0.2, m1, m2), rel=1e-12)
+
+
+def test_keys_in_both_directions_are_info_nce_with_the_other_views_negatives() -> None:
+    z1, z2 = views(6, 4)
+    both = (info_nce_keys(z1, z2, 0, temperature=0.2) + info_nce_keys(z2, z1, 0, temperature=0.2)) / 2
+    whole = info_nce(z1, z2, temperature=0.2, negatives="other_view")
+    assert both.item() == pytest.approx(whole.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_workers_shares_over_keys_add_up_to_the_whole(queued: bool) -> None:
+    z, keys = views(6, 4)
+    queue = views(9, 4, seed=1)[0].detach() if queued else None
+    kwargs: dict[str, Any] = {"temperature": 0.2, "margin_angular": 0.3, "queue": queue}
+    whole = info_nce_keys(z, keys, 0, **kwargs)
+    parts = [info_nce_keys(z[a:b], keys, a, **kwargs) for a, b in [(0, 1), (1, 4), (4, 6)]]
+    total = torch.stack(parts).sum()
+    assert total.item() == pytest.approx(whole.item(), rel=1e-12)
+    expected = torch.autograd.grad(whole, (z, keys))
+    for got, want in zip(torch.autograd.grad(total, (z, keys)), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-13)
+
+
+def test_with_a_queue_the_other_keys_of_the_batch_are_no_negatives() -> None:
+    z, keys = (x.detach() for x in views(6, 4))
+    queue = views(9, 4, seed=1)[0].detach()
+    before = info_nce_keys(z[:1], keys, 0, queue=queue, temperature=0.2)
+    keys[1:] = 1.0
+    assert info_nce_keys(z[:1], keys, 0, queue=queue, temperature=0.2).item() == before.item()
+    assert info_nce_keys(z[:1], keys[:1], 0, queue=queue, temperature=0.2).item() == 6 * before.item()
+
+
+def test_detached_keys_get_no_gradient() -> None:
+    z, keys = views(6, 4)
+    info_nce_keys(z, keys.detach(), 0, temperature=0.2).backward()
+    assert z.grad is not None
+    assert keys.grad is None
+
+
+def test_bad_keys_are_refused_by_name() -> None:
+    z = torch.randn(4, 3)
+    with pytest.raises(ValueError, match=r"anchors and all_keys must be \[B, d\] and \[N, d\]"):
+        info_nce_keys(z, z[:, :2], 0, temperature=0.1)
+    with pytest.raises(ValueError, match="rows 3 to 5 are not within the 4"):
+        info_nce_keys(z[:2], z, 3, temperature=0.1)
+    with pytest.raises(ValueError, match="at least 2 images"):
+        info_nce_keys(z[:1], z[:1], 0, temperature=0.1)
+    for queue in (z[:0], z[:, :2], z[0]):
+        with pytest.raises(ValueError, match=r"queue must be \[K, 3\] with K >= 1"):
+            info_nce_keys(z, z, 0, queue=queue, temperature=0.1)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        info_nce_keys(z, z, 0, temperature=0.0)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.objective import margin_positive
+from ablate.objective import gradient_factors, margin_positive
 
 # t = 0.2 and 10 negatives at cosine 0: (theta, m1, m2) -> p, A, B, dL/dtheta, with
 # dL/dtheta = [sin(theta) (1 - p) / t] A B; p is the positive's softmax probability without a margin.
@@ -40,6 +40,8 @@ def test_unit_values(case: tuple[float, float, float], p: float, a: float, b: fl
     emphasis = (1 - probability(margined).item()) / (1 - probability(plain).item())
     assert emphasis == pytest.approx(b, abs=1e-5)
     assert gradient.item() == pytest.approx(by_theta, abs=1e-4)
+    factors = gradient_factors(theta.cos(), probability(plain), m1, m2, 0.2)
+    assert [f.item() for f in factors] == pytest.approx([a, b], abs=1e-5)
 
 
 def at(theta: float, m1: float, m2: float = 0.0, dtype: torch.dtype = torch.float64) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from ablate.objective.sparsity import (
+    Penalty,
     group_count,
     penalty,
     proximal_step_,
     sparsity_measures,
+    uniform_step_,
     weight_from_shrink,
 )
 
-Kind = Literal["l1", "l21"]
+Kind = Literal["l1", "l21", "l21-out"]
 MATRICES = arrays(np.float64, st.tuples(st.integers(2, 5), st.integers(2, 5)), elements=st.floats(-3, 3))
 
 
@@ -31,6 +33,10 @@ def r(weight: NDArray[Any], kind: str) -> float:
         return float(np.abs(weight).sum())
     if kind == "l21":
         return float(sum(np.sqrt((weight[:, j] ** 2).sum()) for j in range(weight.shape[1])))
+    if kind == "l21-out":
+        return float(sum(np.sqrt((row**2).sum()) for row in weight))
+    if kind == "l2":
+        return float((weight**2).sum())
     return float(np.abs(weight).sum() / np.sqrt((weight**2).sum()))
 
 
@@ -39,16 +45,16 @@ def head() -> list[torch.Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in [(5, 4), (3, 5)]]
 
 
-@pytest.mark.parametrize("kind", ["l1", "l21", "hoyer"])
+@pytest.mark.parametrize("kind", get_args(Penalty))
 @pytest.mark.parametrize("scale_free", [False, True])
-def test_penalties_match_numpy(kind: Literal["l1", "l21", "hoyer"], scale_free: bool) -> None:
+def test_penalties_match_numpy(kind: Penalty, scale_free: bool) -> None:
     arrays_ = [w.numpy() / (np.linalg.norm(w.numpy()) if scale_free else 1) for w in head()]
     expected = sum(r(a, kind) for a in arrays_)
     assert penalty(head(), kind, scale_free=scale_free).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_group_counts() -> None:
-    assert [group_count(head(), kind) for kind in ("l1", "l21", "hoyer")] == [35, 9, 2]
+    assert [group_count(head(), kind) for kind in get_args(Penalty)] == [35, 9, 8, 35, 2]
 
 
 @pytest.mark.parametrize("kind", ["l1", "l21", "hoyer"])
@@ -107,6 +113,36 @@ def test_column_shrink_minimises_over_the_matrix(weight: NDArray[Any], threshold
     assert ((got.numpy() == 0).all(axis=0) | (norms > threshold)).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(weight=MATRICES, threshold=st.floats(0, 4))
+def test_rows_shrink_as_the_columns_of_the_transpose(weight: NDArray[Any], threshold: float) -> None:
+    rows, columns = torch.tensor(weight), torch.tensor(weight.T.copy())
+    proximal_step_(rows, "l21-out", threshold)
+    proximal_step_(columns, "l21", threshold)
+    torch.testing.assert_close(rows, columns.T)
+
+
+@settings(max_examples=40, deadline=None)
+@given(weight=MATRICES, threshold=st.floats(0, 4))
+def test_the_step_of_squares_is_stationary(weight: NDArray[Any], threshold: float) -> None:
+    got = torch.tensor(weight)
+    proximal_step_(got, "l2", threshold)
+    np.testing.assert_allclose((got.numpy() - weight) + 2 * threshold * got.numpy(), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["l1", "l21", "l21-out"])
+def test_the_uniform_control_loses_the_same_norm_and_no_direction(kind: Kind) -> None:
+    for weight in head():
+        sparse, control = weight.clone(), weight.clone()
+        proximal_step_(sparse, kind, 0.3)
+        uniform_step_(control, kind, 0.3)
+        assert float(control.norm()) == pytest.approx(float(sparse.norm()), rel=1e-12)
+        torch.testing.assert_close(control / control.norm(), weight / weight.norm())
+        assert bool((control != 0).all())
+        uniform_step_(control, kind, 1e3)
+        assert not control.any()
+
+
 def test_a_proximal_step_is_in_place_and_outside_the_graph() -> None:
     weight = torch.nn.Parameter(torch.tensor([[3.0, -0.05], [-4.0, 0.05]]))
     address = weight.data_ptr()
@@ -140,6 +176,8 @@ def test_shrink_takes_that_many_median_norms_off_over_the_run(kind: Kind) -> Non
 def test_shrink_refuses_what_it_cannot_mean() -> None:
     with pytest.raises(ValueError, match="hoyer has no proximal step"):
         weight_from_shrink(1.0, head(), "hoyer", 1.0)
+    with pytest.raises(ValueError, match="takes no length off"):
+        weight_from_shrink(1.0, head(), "l2", 1.0)
     with pytest.raises(ValueError, match="positive sum of learning rates"):
         weight_from_shrink(1.0, head(), "l1", 0.0)
     with pytest.raises(ValueError, match="which is 0"):

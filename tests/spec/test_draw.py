@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from ablate.spec import TrialSpec, apply, draw, order
+from ablate.spec import TrialSpec
+from ablate.spec.draw import apply, draw, order
 from ablate.spec.space import Choice, Distribution, FloatRange, IntRange, Scalar
 
 BASE = TrialSpec.model_validate(

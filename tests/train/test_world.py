@@ -11,27 +11,38 @@ import torch.multiprocessing as mp
 
 from ablate.data import two_views
 from ablate.train import Trainer, World
+from ablate.train.criterion import loss_share
 from tests.train.synthetic import tiny_data, tiny_trial
 
 CPU = torch.device("cpu")
 
 
-def _loss_and_gradients(world: World, dtype: torch.dtype, batch_stats: str) -> dict[str, Any]:
+METHODS = ["simclr", "moco-v2", "moco-v3", "byol", "simsiam", "barlow-twins", "vicreg", "spectral", "supcon",
+           "supervised"]  # fmt: skip
+
+
+def _loss_and_gradients(
+    world: World, dtype: torch.dtype, batch_stats: str, method: str = "simclr"
+) -> dict[str, Any]:
     """One forward and backward of a batch of 32 on fixed views, each worker taking its share."""
-    spec = tiny_trial(compute={"batch_stats": batch_stats})
+    queue = {"queue": 64} if method == "moco-v2" else {}
+    spec = tiny_trial(compute={"batch_stats": batch_stats}, method={"kind": method, **queue})
     data = tiny_data()
     trainer = Trainer(spec, data, world, CPU)
-    trainer.model.to(dtype)
-    trainer.model.train()
+    trainer.method.to(dtype)
+    trainer.method.train()
     rows = world.share(torch.arange(32))
     v1, v2 = two_views(data.train.images[rows], data.train.ids[rows], spec.views, seed=0, epoch=0)
-    loss = trainer.loss(v1.to(dtype), v2.to(dtype))
+    embedded = trainer.method(v1.to(dtype), v2.to(dtype))
+    loss = loss_share(spec.loss, embedded, data.train.labels[rows], world)
     loss.backward()
     total = loss.detach().clone()
     world.sum_([total])
-    grads = [p.grad for p in trainer.model.parameters()]
+    grads = [p.grad for p in trainer.method.parameters() if p.grad is not None]
     world.sum_(grads)
-    stats = {k: v for k, v in trainer.model.state_dict().items() if "running" in k}
+    trainer.method.after_step(embedded, 0.5, world.gather)
+    state = trainer.method.state_dict()
+    stats = {k: v for k, v in state.items() if "running" in k or k == "queue"}
     return {"loss": total, "grads": grads, "stats": stats}
 
 
@@ -51,6 +62,7 @@ def _worker(rank: int, size: int, folder: str) -> None:
         "local": _loss_and_gradients(world, torch.float64, "local"),
         "trained": _train(world, 2),
         "bf16": _train(world, 2, "bf16"),
+        "methods": {m: _loss_and_gradients(world, torch.float64, "global", m) for m in METHODS},
     }
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.barrier()
@@ -79,6 +91,19 @@ def test_two_workers_give_one_workers_loss_and_gradients(
     for found in two_workers:
         assert abs(float(found[name]["loss"] - alone["loss"])) < tolerance
         assert _largest_difference(found[name]["grads"], alone["grads"]) < tolerance
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_workers_give_one_workers_step_under_every_method(
+    two_workers: list[dict[str, Any]], method: str
+) -> None:
+    alone = _loss_and_gradients(World.single(), torch.float64, "global", method)
+    for found in two_workers:
+        shared = found["methods"][method]
+        assert abs(float(shared["loss"] - alone["loss"])) < 1e-6 * max(1.0, abs(float(alone["loss"])))
+        assert _largest_difference(shared["grads"], alone["grads"]) < 1e-6
+        for key, value in alone["stats"].items():
+            assert torch.allclose(shared["stats"][key], value, atol=1e-9), key
 
 
 def test_running_statistics_are_shared(two_workers: list[dict[str, Any]]) -> None:

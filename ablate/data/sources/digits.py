@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from ablate.data.choose import choose_stratified
-from ablate.data.sources.registry import Indices, Source, array_part, register
+from ablate.data.sources.registry import LABEL, Indices, Source, array_part, register
 from ablate.spec.data import DigitsData
 
 TEST_DIGITS = 597  # of 1,797; the same ones whatever the seed, and in every set made of these digits
@@ -42,7 +42,7 @@ def open_digits(_spec: DigitsData) -> Source:
     pixels, labels, train, test = raw_digits()
     images = _enlarge(pixels)
     return Source(
-        NAMES,
+        {LABEL: NAMES},
         array_part(images[train], labels[train], name="digits training"),
         array_part(images[test], labels[test], name="digits test"),
     )

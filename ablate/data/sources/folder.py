@@ -15,7 +15,7 @@ import numpy as np
 from ablate.data.choose import choose_stratified
 from ablate.data.error import DataError
 from ablate.data.sources.image import decode
-from ablate.data.sources.registry import Decode, Image, Indices, Part, Source, register
+from ablate.data.sources.registry import LABEL, Decode, Image, Indices, Part, Source, register
 from ablate.spec.data import FolderData
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -28,54 +28,59 @@ def _recipe(spec: FolderData) -> dict[str, object]:
 
 
 def _files(spec: FolderData) -> list[Path]:
-    root = _root(spec)
-    return sorted(f for f in root.rglob("*") if _is_image(f))
+    return images_below(existing(spec.path, "data.path"))
 
 
 @register(FolderData, recipe=_recipe, files=_files)
 def open_folder(spec: FolderData) -> Source:
-    root = _root(spec)
+    root = existing(spec.path, "data.path")
     if (root / "train").is_dir() != (root / "test").is_dir():
         raise DataError(
             f"{root}: has one of train/ and test/ without the other. Give both, or class folders directly."
         )
     if not (root / "train").is_dir():
-        names, files = _classes(root)
-        labels = _labels(files)
+        names, files = class_folders(root)
+        labels = labels_of(files)
         test = choose_stratified(labels, round(_TEST_SHARE * len(labels)), seed=_TEST_SEED)
         train = np.setdiff1d(np.arange(len(labels)), test)
         flat = [f for of_class in files for f in of_class]
         return Source(
-            names,
-            _part(spec, [flat[i] for i in train], labels[train]),
-            _part(spec, [flat[i] for i in test], labels[test]),
+            {LABEL: names},
+            files_part([flat[i] for i in train], {LABEL: labels[train]}, spec.resolution),
+            files_part([flat[i] for i in test], {LABEL: labels[test]}, spec.resolution),
         )
-    (names, train_files), (test_names, test_files) = _classes(root / "train"), _classes(root / "test")
+    (names, train_files), (test_names, test_files) = (class_folders(root / s) for s in ("train", "test"))
     if names != test_names:
         odd = sorted(set(names) ^ set(test_names))
         raise DataError(f"{root}: train/ and test/ differ in their classes: {', '.join(odd)}.")
-    return Source(
-        names,
-        _part(spec, [f for of_class in train_files for f in of_class], _labels(train_files)),
-        _part(spec, [f for of_class in test_files for f in of_class], _labels(test_files)),
-    )
+    parts = [
+        files_part([f for of_class in files for f in of_class], {LABEL: labels_of(files)}, spec.resolution)
+        for files in (train_files, test_files)
+    ]
+    return Source({LABEL: names}, parts[0], parts[1])
 
 
-def _root(spec: FolderData) -> Path:
-    root = Path(spec.path).expanduser()
+def existing(path: str, key: str) -> Path:
+    """The folder at ``path``. Raises DataError, which tells to set ``key``, if there is none."""
+    root = Path(path).expanduser()
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder. Give the folder of the class folders as data.path.")
+        raise DataError(f"{root}: no such folder. Give the folder of the images as {key}.")
     return root
+
+
+def images_below(root: Path) -> list[Path]:
+    """Every image file anywhere below ``root``, sorted."""
+    return sorted(f for f in root.rglob("*") if _is_image(f))
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
-def _classes(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
+def class_folders(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
     """Names of the class folders in ``root``, and the image files of each."""
     folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
-    files = [sorted(f for f in folder.rglob("*") if _is_image(f)) for folder in folders]
+    files = [images_below(folder) for folder in folders]
     if len(folders) < 2:
         found = f"only the class folder {folders[0].name!r}" if folders else "no class folder"
         raise DataError(f"{root}: has {found}; at least two classes are needed, one folder each.")
@@ -85,18 +90,21 @@ def _classes(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
     return tuple(folder.name for folder in folders), files
 
 
-def _labels(files: list[list[Path]]) -> Indices:
+def labels_of(files: list[list[Path]]) -> Indices:
+    """Label k for every file of the k-th class."""
     return np.repeat(np.arange(len(files), dtype=np.int64), [len(of_class) for of_class in files])
 
 
-def _part(spec: FolderData, files: list[Path], labels: Indices) -> Part:
+def files_part(files: list[Path], factors: dict[str, Indices], resolution: int | None) -> Part:
+    """A part of one image a file; each is its own group."""
+
     def image(file: Path) -> Image:
-        return decode(_bytes(file), spec.resolution, str(file))
+        return decode(_bytes(file), resolution, str(file))
 
     def read(indices: Indices) -> Iterator[Decode]:
         return (partial(image, files[i]) for i in indices)
 
-    return Part(labels, np.arange(len(labels), dtype=np.int64), read, lambda i: str(files[i]))
+    return Part(factors, np.arange(len(files), dtype=np.int64), read, lambda i: str(files[i]))
 
 
 def _bytes(path: Path) -> bytes:

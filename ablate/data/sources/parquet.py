@@ -18,7 +18,7 @@ import numpy as np
 
 from ablate.data.error import DataError
 from ablate.data.sources.image import decode
-from ablate.data.sources.registry import Decode, Indices, Part, Source, register
+from ablate.data.sources.registry import LABEL, Decode, Indices, Names, Part, Source, register
 from ablate.spec.data import ParquetData
 
 
@@ -39,12 +39,33 @@ def _files(spec: ParquetData) -> list[Path]:
 
 @register(ParquetData, recipe=_recipe, files=_files)
 def open_parquet(spec: ParquetData) -> Source:
-    train, test = _split_files(spec, "train"), _test_files(spec)
-    features = _features(train[0], spec.label)
-    for file in [*train, *test]:
+    names, (train, test) = _parts(spec, [_split_files(spec, "train"), _test_files(spec)])
+    return Source({LABEL: names}, train, test)
+
+
+def open_splits(path: str) -> tuple[Names, list[Part]]:
+    """Class names and parts of a folder that may hold one split alone: [train, test], or the one there is."""
+    spec = ParquetData(path=path)
+    return _parts(spec, split_lists(path))
+
+
+def split_lists(path: str) -> list[list[Path]]:
+    """The files of the training and of the test split in the folder ``path``; of one alone if it is so."""
+    spec = ParquetData(path=path)
+    train = sorted(Path(path).expanduser().glob("train-*.parquet"))
+    if not train:
+        return [_test_files(spec)]
+    has_test = any(Path(path).expanduser().glob(f"{name}-*.parquet") for name in ("test", "validation"))
+    return [train, _test_files(spec)] if has_test else [train]
+
+
+def _parts(spec: ParquetData, splits: list[list[Path]]) -> tuple[Names, list[Part]]:
+    reference = splits[0][0]
+    features = _features(reference, spec.label)
+    for file in (f for files in splits for f in files):
         if (found := _features(file, spec.label)) != features:
-            raise DataError(f"{file}: its features {found} differ from those of {train[0]}: {features}.")
-    return Source(features.class_names, _part(spec, train, features), _part(spec, test, features))
+            raise DataError(f"{file}: its features {found} differ from those of {reference}: {features}.")
+    return features.class_names, [_part(spec, files, features) for files in splits]
 
 
 def _split_files(spec: ParquetData, split: str) -> list[Path]:
@@ -128,7 +149,7 @@ def _part(spec: ParquetData, files: list[Path], features: _Features) -> Part:
                 yield partial(decode, encoded, spec.resolution, f"{file} row {row}")
 
     labels = np.concatenate(per_file)
-    return Part(labels, np.arange(len(labels), dtype=np.int64), read, where)
+    return Part({LABEL: labels}, np.arange(len(labels), dtype=np.int64), read, where)
 
 
 def _file_labels(file: Path, features: _Features) -> Indices:

@@ -11,28 +11,49 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.spec.base import Spec
 from ablate.spec.data import DataSpec
+from ablate.spec.plugins import registered
 
 Image = NDArray[np.uint8]  # [H, W, 3]
 Indices = NDArray[np.int64]
 Decode = Callable[[], Image]  # work left to do, in any thread; raises DataError naming the file
 
 
+Read = Callable[[Indices], Iterator[Decode]]  # the images at these ascending positions, to be decoded
+Names = tuple[str, ...]
+
+LABEL = "label"  # the one factor of a source whose images are labelled once
+
+
 @dataclass(frozen=True)
 class Part:
-    """The training or the test images of a source, not yet decoded."""
+    """The training, validation or test images of a source, not yet decoded."""
 
-    labels: Indices  # [N], positions in the source's class names
+    factors: dict[str, Indices]  # [N] each, positions in the source's names of that factor
     groups: Indices  # [N]; images of one group never part between train and validation
-    read: Callable[[Indices], Iterator[Decode]]  # the images at these ascending positions, to be decoded
+    read: Read
     where: Callable[[int], str]  # names the file (and row) of a position, for errors
+    alternates: Read | None = None  # the same images without what `views.drop` takes away
 
 
 @dataclass(frozen=True)
 class Source:
-    class_names: tuple[str, ...]
+    """``names`` of the classes of every factor; ``label`` is the factor that is trained and probed.
+
+    A source with its own ``validation`` images keeps them for every seed; of the others a seed sets aside
+    some training images.
+    """
+
+    names: dict[str, Names]
     train: Part
     test: Part
+    validation: Part | None = None
+    label: str = LABEL
+
+    @property
+    def class_names(self) -> Names:
+        return self.names[self.label]
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class Kind:
     files: Callable[[Any], list[Path]]  # files whose content is part of the identity; [] if none is
 
 
-_KINDS: dict[type, Kind] = {}
+_KINDS: dict[type[Spec], Kind] = {}
 _Open = TypeVar("_Open", bound=Callable[..., Source])
 
 
@@ -53,7 +74,7 @@ def _no_files(_spec: Any) -> list[Path]:
 
 
 def register(
-    spec_class: type,
+    spec_class: type[Spec],
     *,
     recipe: Callable[[Any], dict[str, Any]],
     files: Callable[[Any], list[Path]] = _no_files,
@@ -68,8 +89,8 @@ def register(
 
 
 def kind_of(spec: DataSpec) -> Kind:
-    """The source that reads ``spec``."""
-    return _KINDS[type(spec)]
+    """The source that reads ``spec``; a plugin's is imported when it is first needed."""
+    return registered(_KINDS, type(spec), "source")
 
 
 def array_part(
@@ -85,4 +106,4 @@ def array_part(
         return (partial(image, index) for index in indices)
 
     own = np.arange(len(labels), dtype=np.int64) if groups is None else groups
-    return Part(labels, own, read, lambda index: f"{name} image {index}")
+    return Part({LABEL: labels}, own, read, lambda index: f"{name} image {index}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ablate.data.keyed import keyed_bits
 from ablate.data.sources.digits import NAMES, raw_digits
-from ablate.data.sources.registry import Indices, Part, Source, array_part, register
+from ablate.data.sources.registry import LABEL, Indices, Part, Source, array_part, register
 from ablate.spec.data import ScatteredDigitsData
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,7 @@ def open_scattered_digits(spec: ScatteredDigitsData) -> Source:
         return array_part(np.concatenate(images), labels[shown], shown, name=name)
 
     return Source(
-        NAMES,
+        {LABEL: NAMES},
         part(train, spec.per_digit, "scattered-digits training"),
         part(test, 1, "scattered-digits test"),
     )
@@ -66,16 +66,19 @@ def _draw(
     """uint8 [N, C, C]: digit ``shown[i]`` on canvas number ``canvases[i]``, fragments from ``sources``."""
     bits = keyed_bits(_SEED, torch.from_numpy(canvases), (spec.clutter + 1) * _DRAWS).numpy()
     draws = ((bits >> 11) & (2**53 - 1)).reshape(len(shown), -1, _DRAWS) / 2.0**53
-    canvas = _render(pixels[shown], draws[:, 0], spec.canvas, whole=True)
+    canvas = render(pixels[shown], draws[:, 0], spec.canvas, whole=True)
     for k in range(1, spec.clutter + 1):
         pick = (draws[:, k, 6] * (len(sources) - 1)).astype(np.int64)
         pick += sources[pick] >= shown  # `sources` ascends: skips the digit that is shown
-        np.maximum(canvas, _render(pixels[sources[pick]], draws[:, k], spec.canvas, whole=False), out=canvas)
+        np.maximum(canvas, render(pixels[sources[pick]], draws[:, k], spec.canvas, whole=False), out=canvas)
     return np.rint(canvas * 255).astype(np.uint8)
 
 
-def _render(digits: Floats, draws: Floats, side: int, *, whole: bool) -> Floats:
-    """[N, side, side]: each digit [N, 8, 8] scaled, turned and placed; of a fragment a square is seen."""
+def render(digits: Floats, draws: Floats, side: int, *, whole: bool) -> Floats:
+    """[N, side, side]: each digit [N, 8, 8] scaled, turned and placed; of a fragment a square is seen.
+
+    ``draws`` [N, 6] in [0, 1): scale, turn, place across and down, centre of a fragment across and down.
+    """
     scale = side * (_WIDTH[0] + (_WIDTH[1] - _WIDTH[0]) * draws[:, 0]) / _RAW
     angle = _TURN * (2 * draws[:, 1] - 1)
     reach = scale * _RAW / 2 if whole else np.zeros_like(scale)  # digits lie inside, fragments anywhere

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ablate.model.encoders.registered import encoders, register_encoder
-from ablate.spec.model import EncoderSpec
+from ablate.spec.encoder import EncoderSpec
 
 # isort: split
 from ablate.model.encoders import pixels, tiny_resnet, torchvision_resnet  # noqa: F401 (they register)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ablate.model.encoders.registered import register_encoder
-from ablate.spec.model import Pixels
+from ablate.spec.encoder import Pixels
 
 
 @register_encoder(Pixels)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.model.encoders.registered import register_encoder
-from ablate.spec.model import TinyResNet
+from ablate.spec.encoder import TinyResNet
 
 
 class BasicBlock(nn.Module):

@@ -11,7 +11,7 @@ from typing import cast
 from torch import nn
 
 from ablate.model.encoders.registered import register_encoder
-from ablate.spec.model import TorchvisionResNet
+from ablate.spec.encoder import TorchvisionResNet
 
 
 @register_encoder(TorchvisionResNet)

@@ -7,10 +7,23 @@ from typing import cast
 from torch import nn
 
 from ablate.model.heads.registered import heads, register_head
-from ablate.spec.model import HeadSpec
+from ablate.spec.head import HeadSpec
 
 # isort: split
-from ablate.model.heads import directclr, linear, mlp, none  # noqa: F401 (they register)
+from ablate.model.heads import (  # noqa: F401 (they register)
+    diagonal,
+    directclr,
+    frozen,
+    identity_mlp,
+    linear,
+    low_rank,
+    mlp,
+    none,
+    orthogonal,
+    random_subvector,
+    reweighting,
+)
+from ablate.model.heads.diagonal import Diagonal
 
 __all__ = ["build_head", "head_weights", "register_head"]
 
@@ -25,5 +38,9 @@ def build_head(spec: HeadSpec, width: int) -> nn.Module:
 
 
 def head_weights(head: nn.Module) -> list[nn.Parameter]:
-    """Weight matrices [out, in] of the head's linear layers in forward order: what sparsity acts on."""
-    return [cast(nn.Parameter, module.weight) for module in head.modules() if isinstance(module, nn.Linear)]
+    """Weights [out, in] of the head's linear layers in forward order, a diagonal's as [1, in].
+
+    What sparsity acts on, and is measured on.
+    """
+    layers = (nn.Linear, Diagonal)
+    return [cast(nn.Parameter, module.weight) for module in head.modules() if isinstance(module, layers)]

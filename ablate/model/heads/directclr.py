@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ablate.model.heads.registered import register_head
-from ablate.spec.model import DirectCLRHead
+from ablate.spec.head import DirectCLRHead
 
 
 class Subvector(nn.Module):

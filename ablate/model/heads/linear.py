@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ablate.model.heads.registered import register_head
-from ablate.spec.model import LinearHead
+from ablate.spec.head import LinearHead
 
 
 @register_head(LinearHead)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import nn
 
 from ablate.model.heads.registered import register_head
-from ablate.spec.model import MLPHead
+from ablate.spec.head import MLPHead
 
 
 @register_head(MLPHead)
