@@ -7,13 +7,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.installed import install
 
-TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "extending.md").read_text()
 FILES = {
     path: block
     for block in re.findall(r"```(?:toml|python|yaml)\n(.*?)```", TEXT, re.DOTALL)
@@ -21,20 +23,51 @@ FILES = {
 }
 
 
+# All commands in one process, which imports torch once; the plugin's module may be the first of all to be
+# imported.
+RUN = """\
+import mine.gated
+import json, sys
+from ablate.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["ablate", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the package of the page, and its trial, lie in."""
+    """The folder that the package of the page, its trial, and some data lie in."""
     groups = tomllib.loads(FILES["pyproject.toml"])["project"]["entry-points"]
-    files = {**FILES, "mine/__init__.py": ""}
-    return install(tmp_path_factory.mktemp("site"), "mine", groups, files)
+    folder = install(tmp_path_factory.mktemp("site"), "mine", groups, {**FILES, "mine/__init__.py": ""})
+    rng = np.random.default_rng(0)
+    images = {s: rng.integers(0, 255, (n, 12, 12, 3), np.uint8) for s, n in (("train", 60), ("test", 20))}
+    labels = {split: np.arange(len(found)) % 3 for split, found in images.items()}
+    arrays = {f"{s}_images": images[s] for s in images} | {f"{s}_labels": labels[s] for s in labels}
+    np.savez(folder / "blobs.npz", **arrays)
+    return folder
 
 
-def ablate(site: Path, *arguments: str, code: str = "from ablate.cli import main; main()") -> str:
-    env = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{Path(__file__).parents[1]}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=site)
+def ablate(site: Path, *commands: list[str]) -> str:
+    env = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+        cwd=site,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def read(file: Path) -> Any:
+    return json.loads(file.read_text())
 
 
 def test_the_page_shows_a_whole_package() -> None:
@@ -42,7 +75,7 @@ def test_the_page_shows_a_whole_package() -> None:
 
 
 def test_the_schema_knows_every_kind_of_it(site: Path) -> None:
-    schema = json.loads(ablate(site, "schema", "trial"))
+    schema = json.loads(ablate(site, ["schema", "trial"]))
     named = {
         section: set(schema["properties"][section]["discriminator"]["mapping"])
         for section in ("head", "loss", "encoder", "data")
@@ -55,25 +88,28 @@ def test_the_schema_knows_every_kind_of_it(site: Path) -> None:
     assert (out["default"], out["description"]) == (64, "dimension of z")
 
 
-def test_the_head_trains_as_the_page_says(site: Path) -> None:
-    shown = ablate(site, "train", "trial.yaml", "--folder", "trial", "--cache", "cache")
-    assert "COMPLETE after 1 epochs" in shown
-    assert json.loads((site / "trial" / "spec.json").read_text())["head"]["out"] == 16
-    assert "head.active_inputs" in json.loads(ablate(site, code=PROBE))["metrics"]
-    tables = ablate(site, "combinations")
-    assert "| gated | yes | yes | yes |" in tables
+def test_the_tables_of_what_goes_with_what_show_it(site: Path) -> None:
+    rows = [row for row in ablate(site, ["combinations"]).splitlines() if row.startswith("| gated |")]
+    assert len(rows) >= 2
+    assert all(set(row.split(" | ")[1:]) == {"yes", "yes |"} for row in rows)
 
 
-PROBE = """\
-import mine.gated  # before anything of ours: its module may be the first to be imported
-import sys
-from ablate.cli import main
-from pathlib import Path
-sys.argv = ["ablate", "probe", "trial", "--cache", "cache", "--json", "probe.json"]
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-sys.stdout.write("\\n")
-print("\\n" * 0 + Path("probe.json").read_text()) if False else None
-"""
+def test_all_of_it_trains_as_the_page_says_and_is_measured_anew(site: Path) -> None:
+    parts = {"data": "{kind: arrays, path: blobs.npz}", "loss": "{kind: hinge, gap: 0.3}"}
+    parts |= {"encoder": "{kind: patches, width: 8}", "optim.batch": "16"}
+    sets = [text for key, value in parts.items() for text in ("--set", f"{key}={value}")]
+    cache = ["--cache", "cache"]
+    shown = ablate(
+        site,
+        ["train", "trial.yaml", "--folder", "trial", *cache],
+        ["probe", "trial", "--json", "probe.json", *cache],
+        ["train", "trial.yaml", *sets, "--folder", "all", *cache],
+    )
+    assert shown.count("COMPLETE after 1 epochs") == 2
+    assert read(site / "trial" / "spec.json")["head"]["out"] == 16
+    found, own = read(site / "probe.json"), read(site / "trial" / "metrics.json")
+    assert {name: found["metrics"][name] for name in own} == own
+    assert "head.active_inputs" in found["metrics"]
+    assert found["notes"] == []
+    whole = read(site / "all" / "spec.json")
+    assert (whole["loss"]["gap"], whole["encoder"]["side"], whole["views"]["size"]) == (0.3, 4, 32)

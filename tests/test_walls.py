@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "model": {"spec"},
     "train": _LEARN,
     "measure": _LEARN,
+    "theory": {"spec", "objective", "measure"},
     "trial": _LEARN | {"train", "measure"},
     "ledger": {"spec"},
     "search": {"spec", "ledger"},

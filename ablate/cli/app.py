@@ -46,6 +46,7 @@ class Backend(StrEnum):
 class Kind(StrEnum):
     sweep = "sweep"
     trial = "trial"
+    theory = "theory"
 
 
 Overrides = Annotated[
@@ -164,6 +165,28 @@ def train(
 
 
 @app.command()
+def theory(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Checks by name, or files; none: all in --folder.")
+    ] = None,
+    overrides: Overrides = None,
+    folder: Annotated[Path, typer.Option(help="Where checks are looked up by name.")] = Path(
+        "search_spaces/theory"
+    ),
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers there too.")
+    ] = None,
+) -> None:
+    """Check the papers' theory: claim, expected, observed, holds or not. Exit status 1 if one does not."""
+    with user_errors():
+        from ablate.cli.theory import check_theory
+
+        holds = check_theory(names or [], folder, overrides or [], json_file)
+    if not holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def ui(
     runs: Runs = Path("runs"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
@@ -185,15 +208,21 @@ def schema(
     import json
 
     from ablate.spec import SweepSpec, TrialSpec
+    from ablate.spec.base import Spec
     from ablate.spec.schema import json_schema
+    from ablate.spec.theory import TheorySpec
 
-    model = SweepSpec if kind is Kind.sweep else TrialSpec
-    typer.echo(json.dumps(json_schema(model), indent=2))
+    models: dict[Kind, type[Spec]] = {
+        Kind.sweep: SweepSpec,
+        Kind.trial: TrialSpec,
+        Kind.theory: TheorySpec,
+    }
+    typer.echo(json.dumps(json_schema(models[kind]), indent=2))
 
 
 @app.command()
 def combinations() -> None:
-    """Print what goes with what (methods, heads, margins, penalties, inner steps) and why the rest does not."""
+    """Print what goes with what (methods, heads, margins, penalties, inner steps), and why the rest not."""
     from ablate.spec.combinations import tables
 
     typer.echo(tables())

@@ -17,6 +17,12 @@ from ablate.spec.trial import TrialSpec
 # What a trial's numbers depend on. Editing a comment elsewhere does not make finished work stale.
 _CODE_THAT_MATTERS = (
     "spec/streams.py",
+    "spec/data.py",
+    "spec/encoder.py",
+    "spec/head.py",
+    "spec/inner.py",
+    "spec/loss.py",
+    "spec/method.py",
     "spec/trial.py",
     "spec/views.py",
     "data",

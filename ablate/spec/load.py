@@ -18,6 +18,7 @@ from ablate.spec.scheduler_check import budget_conflicts
 from ablate.spec.search_check import search_conflicts
 from ablate.spec.space_check import check_references, check_space, valid_entries
 from ablate.spec.sweep import SweepSpec, conflicts
+from ablate.spec.theory import TheorySpec
 from ablate.spec.trial import TrialSpec
 from ablate.spec.yaml_file import Node
 
@@ -51,6 +52,14 @@ def load_trial(path: FilePath | str, overrides: Sequence[str] = ()) -> TrialSpec
     raw = tree.plain()
     trial, findings = _read(TrialSpec, raw)
     return _value_or_error(trial, findings, tree, mistakes)
+
+
+def load_theory(path: FilePath | str, overrides: Sequence[str] = ()) -> TheorySpec:
+    """Read a file of ``ablate theory``; raises SpecError as load_sweep."""
+    tree, mistakes = read_layers(FilePath(path), overrides)
+    raw = tree.plain()
+    theory, findings = _read(TheorySpec, raw)
+    return _value_or_error(theory, findings, tree, mistakes)
 
 
 def _read(model: type[S], raw: Any) -> tuple[S | None, list[Finding]]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ablate.spec import data, encoder, head, loss, method
-from ablate.spec.base import Spec
 from ablate.spec.paths import kinds, members
-from ablate.spec.plugins import PluginError, plugins, with_plugins
+from ablate.spec.plugins import PluginError, plugins, where, with_plugins
 from ablate.spec.views import VIEW_PRESETS
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _losses_of_method() -> dict[str, tuple[str, ...]]:
         for name in getattr(model, "methods", ()):
             if name not in found:
                 raise PluginError(
-                    f"{_name(model)}: goes with method {name!r}, which there is not (there are: "
+                    f"{where(model)}: goes with method {name!r}, which there is not (there are: "
                     f"{', '.join(found)})"
                 )
             found[name] = tuple(dict.fromkeys((*found[name], *kinds(model))))
@@ -72,13 +71,9 @@ def _presets() -> dict[str, str]:
     for model in plugins("ablate.sources"):
         preset = getattr(model, "preset", "photos-32")
         if preset not in VIEW_PRESETS:
-            raise PluginError(f"{_name(model)}: preset {preset!r} is none of {', '.join(VIEW_PRESETS)}")
+            raise PluginError(f"{where(model)}: preset {preset!r} is none of {', '.join(VIEW_PRESETS)}")
         found |= dict.fromkeys(kinds(model), preset)
     return found
-
-
-def _name(model: type[Spec]) -> str:
-    return f"plugin {model.__module__}:{model.__name__}"
 
 
 LOSSES_OF_METHOD = _losses_of_method()

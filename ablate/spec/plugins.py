@@ -57,8 +57,7 @@ def with_plugins(union: Any, group: str) -> Any:
     for model in found:
         if twice := sorted(taken & set(kinds(model))):
             raise PluginError(
-                f"{model.__module__}:{model.__name__} ({group}): kind {twice[0]!r} is taken; rename one, or "
-                "uninstall its package"
+                f"{where(model)}: kind {twice[0]!r} is taken; rename it, or uninstall its package"
             )
         taken |= set(kinds(model))
     if not found:
@@ -67,11 +66,22 @@ def with_plugins(union: Any, group: str) -> Any:
     return Annotated[(Union[(plain, *found)], *rest)]
 
 
-@cache
 def plugins(group: str) -> tuple[type[Spec], ...]:
     """The classes that installed packages bring to ``group``, in the order of their kinds."""
+    return tuple(model for _, model in _loaded(group))
+
+
+def where(model: type[Spec]) -> str:
+    """The package and entry point that a plugin's class is from, in words."""
+    known = (words for group in GROUPS for words, found in _loaded(group) if found is model)
+    return next(known, f"{model.__module__}:{model.__name__}")
+
+
+@cache
+def _loaded(group: str) -> tuple[tuple[str, type[Spec]], ...]:
+    """Classes, and where they are from."""
     found = sorted(_entry_points().get(group, []), key=lambda point: (point.name, point.value))
-    return tuple(_load(point) for point in found)
+    return tuple((_where(point), _load(point)) for point in found)
 
 
 @cache
@@ -81,17 +91,21 @@ def _entry_points() -> dict[str, list[EntryPoint]]:
 
 
 def _load(point: EntryPoint) -> type[Spec]:
-    package = point.dist.name if point.dist is not None else "unknown package"
-    where = f"plugin {package}, entry point {point.name} = {point.value!r} of {point.group}"
     try:
         model = point.load()
     except Exception as error:
         raise PluginError(
-            f"{where}: cannot be imported: {type(error).__name__}: {error}. Mend it, or uninstall {package}"
+            f"{_where(point)}: cannot be imported: {type(error).__name__}: {error}. Mend it, or uninstall "
+            "its package"
         ) from error
     if (problem := _problem(model, point)) is not None:
-        raise PluginError(f"{where}: {problem}")
+        raise PluginError(f"{_where(point)}: {problem}")
     return model  # type: ignore[no-any-return]
+
+
+def _where(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist is not None else "unknown"
+    return f"plugin {package}, entry point {point.name} = {point.value!r} of {point.group}"
 
 
 def _problem(model: Any, point: EntryPoint) -> str | None:
@@ -121,8 +135,8 @@ def registered(table: Mapping[type[Spec], T], spec_class: type[Spec], sort: str)
             importlib.import_module(module)
         except Exception as error:
             raise PluginError(
-                f"plugin {spec_class.__module__}:{spec_class.__name__}: its implementation {module} cannot "
-                f"be imported: {type(error).__name__}: {error}"
+                f"{where(spec_class)}: its implementation {module} cannot be imported: "
+                f"{type(error).__name__}: {error}"
             ) from error
     if spec_class not in table:
         known = ", ".join(sorted(c.__name__ for c in table))
@@ -150,10 +164,10 @@ def source_files(model: type[Spec]) -> list[Path]:
     Raises PluginError if the implementation is nowhere to be found.
     """
     modules = (model.__module__, str(getattr(model, "implementation", model.__module__)))
-    return sorted({file for module in modules for file in _files(module)})
+    return sorted({file for module in modules for file in _files(model, module)})
 
 
-def _files(module: str) -> list[Path]:
+def _files(model: type[Spec], module: str) -> list[Path]:
     """A namespace package is no one's own: the first regular package below it, or module, is taken."""
     names = module.split(".")
     for depth in range(1, len(names) + 1):
@@ -162,7 +176,7 @@ def _files(module: str) -> list[Path]:
         except ImportError:
             found = None
         if found is None:
-            raise PluginError(f"plugin module {module}: there is no module {'.'.join(names[:depth])}")
+            raise PluginError(f"{where(model)}: there is no module {'.'.join(names[:depth])}")
         if found.origin is not None:
             file = Path(found.origin)
             return sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]

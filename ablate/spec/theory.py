@@ -1,8 +1,8 @@
 """A paper's claim as a file: a small computation, its parameters, and the thresholds it must keep.
 
-``ablate theory`` runs these (``ablate.theory``), a file each, and says for every claim what was expected, what
-was observed and whether it holds. Thresholds are in the file, under ``expect``: to change one is to change
-the claim, and shows. Seeds are independent repetitions, drawn one after another from the stream of ``seed``.
+``ablate theory`` runs these (``ablate.theory``), a file each, and says for every claim what was expected,
+what was observed and whether it holds. Thresholds are in the file, under ``expect``: to change one is to
+change the claim, and shows. Seeds are independent repetitions, all drawn from the stream of ``seed``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class DirectCLROneLayer(_GaussianPairs):
 class TwoLayersBounds(Spec):
     rank_at_most: float = Field(5.0, ge=1, description="effective rank of z, at every seed")
     match_at_least: float = Field(0.99, le=1, description="cos(W1 W1^T, W2^T W2), at every seed")
-    alignment_at_least: float = Field(0.9, le=1, description="mean |A_kk| of the grown, mean over seeds")
+    overlap_at_least: float = Field(0.95, le=1, description="of the grown subspaces, at every seed")
+    alignment_at_least: float = Field(0.75, le=1, description="mean |A_kk| of the grown, mean over seeds")
     small_at_most: float = Field(1e-3, gt=0, description="the middle eigenvalue of z's covariance")
     dot_alignment_at_most: float = Field(0.3, ge=0, description="mean |A_kk| of the same, mean over seeds")
     dot_rank_grows_by: float = Field(2.0, ge=0, description="effective rank, from ``early`` to the end")
@@ -172,6 +173,7 @@ class SparseHead(_Check):
 class BilevelBounds(Spec):
     gap_ratio_at_most: float = Field(0.5, gt=0, description="at the most inner steps / at the fewest")
     difference_at_most: float = Field(1e-2, gt=0, description="relative, after the most unrolled steps")
+    falls_to: float = Field(0.05, gt=0, description="of the difference after the fewest unrolled steps")
 
 
 class Bilevel(_Check):
@@ -230,13 +232,7 @@ class Margins(_Check):
 
 
 CheckSpec = Annotated[
-    DirectCLROneLayer
-    | DirectCLRTwoLayers
-    | DirectCLRDepth
-    | XueLinear
-    | SparseHead
-    | Bilevel
-    | Margins,
+    DirectCLROneLayer | DirectCLRTwoLayers | DirectCLRDepth | XueLinear | SparseHead | Bilevel | Margins,
     Field(discriminator="kind"),
 ]
 

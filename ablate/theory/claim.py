@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,27 +24,45 @@ class Claim:
 
 def at_most(claim: str, values: Tensor, bound: float, *, each: str = "seed") -> Claim:
     """Holds if every one of ``values`` [M] is at most ``bound``; one that is not a number breaks it."""
-    return Claim(claim, f"at most {bound:g} ({_every(values, each)})", shown(values), *_all(values, values <= bound))
+    return Claim(
+        claim, f"at most {bound:g} ({_every(values, each)})", shown(values), *_all(values, values <= bound)
+    )
 
 
 def at_least(claim: str, values: Tensor, bound: float, *, each: str = "seed") -> Claim:
     """Holds if every one of ``values`` [M] is at least ``bound``."""
-    return Claim(claim, f"at least {bound:g} ({_every(values, each)})", shown(values), *_all(values, values >= bound))
+    return Claim(
+        claim, f"at least {bound:g} ({_every(values, each)})", shown(values), *_all(values, values >= bound)
+    )
 
 
 def falls(claim: str, values: Tensor, over: Places, *, by: float = 0.0) -> Claim:
-    """Holds if the values [S, M] of every seed fall from each place of ``over`` to the next by more than ``by``."""
+    """Holds if every seed's values [S, M] fall by more than ``by`` from a place of ``over`` to the next."""
     steps = values[:, :-1] - values[:, 1:]
     more = f" by more than {by:g}" if by else ""
-    return Claim(claim, f"falls at each step{more} (every seed)", curve(values, over), *_along(values, over, steps > by))
+    return Claim(
+        claim,
+        f"falls at each step{more} (every seed)",
+        curve(values, over),
+        *_along(values, over, steps > by),
+    )
 
 
 def falls_on_average(claim: str, values: Tensor, over: Places) -> Claim:
     """Holds if the mean over seeds of the values [S, M] falls from each place of ``over`` to the next."""
     mean = values.mean(0)
     return Claim(
-        claim, "falls at each step (mean of seeds)", curve(values, over), *_along(values, over, mean[:-1] > mean[1:])
+        claim,
+        "falls at each step (mean of seeds)",
+        curve(values, over),
+        *_along(values, over, mean[:-1] > mean[1:]),
     )
+
+
+def with_curve(claim: Claim, values: Tensor, over: Places, *, by: str) -> Claim:
+    """The claim, with the means over seeds of values [S, M] at every place of ``over``, called ``by``, beside it."""
+    observed = f"{claim.observed}; by {by} {curve(values, over)}"
+    return replace(claim, observed=observed, numbers={**claim.numbers, **_columns(values, over)})
 
 
 def shown(values: Tensor) -> str:
@@ -68,5 +86,8 @@ def _all(values: Tensor, ok: Tensor) -> tuple[bool, dict[str, list[float]]]:
 
 
 def _along(values: Tensor, over: Places, ok: Tensor) -> tuple[bool, dict[str, list[float]]]:
-    numbers = {str(place): column.tolist() for place, column in zip(over, values.double().T, strict=True)}
-    return bool(ok.all()) and bool(torch.isfinite(values).all()), numbers
+    return bool(ok.all()) and bool(torch.isfinite(values).all()), _columns(values, over)
+
+
+def _columns(values: Tensor, over: Places) -> dict[str, list[float]]:
+    return {str(place): column.tolist() for place, column in zip(over, values.double().T, strict=True)}

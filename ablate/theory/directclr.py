@@ -71,13 +71,20 @@ def two_layers(spec: DirectCLRTwoLayers) -> list[Claim]:
         at_most(f"effective rank of z, of {spec.width}", _ranks(end), expect.rank_at_most),
         _with_start(matched, match(start)),
         at_least(
+            f"alignment: overlap of the {grown} leading directions of W1's outputs and W2's inputs",
+            overlap(end, grown),
+            expect.overlap_at_least,
+        ),
+        at_least(
             f"alignment: mean |A_kk| of the {grown} leading directions",
             alignment(end)[:, :grown].mean(),
             expect.alignment_at_least,
             each="mean of seeds",
         ),
         at_most(
-            f"small ones stay small: eigenvalue {spec.width // 2} of z's covariance", middle, expect.small_at_most
+            f"small ones stay small: eigenvalue {spec.width // 2} of z's covariance",
+            middle,
+            expect.small_at_most,
         ),
         at_most(
             f"warning: with the dot-product loss, the same mean |A_kk| of {grown}",
@@ -122,13 +129,28 @@ def depth(spec: DirectCLRDepth) -> list[Claim]:
 def match(layers: Layers) -> Tensor:
     """cos(W1 W1^T, W2^T W2) [S], which does not depend on how equal singular values are told apart."""
     first, second = layers[0] @ layers[0].mT, layers[1].mT @ layers[1]
-    return (first * second).sum((-1, -2)) / (_norm(first) * _norm(second))
+    norms: Tensor = torch.linalg.matrix_norm(first) * torch.linalg.matrix_norm(second)
+    return (first * second).sum((-1, -2)) / norms
 
 
 def alignment(layers: Layers) -> Tensor:
     """|A_kk| [S, width] of A = V2^T U1: the k-th output direction of W1 against W2's k-th input direction."""
-    u1, v2 = torch.linalg.svd(layers[0])[0], torch.linalg.svd(layers[1])[2].mT
-    return (v2.mT @ u1).diagonal(dim1=-2, dim2=-1).abs()
+    return _crossed(layers).diagonal(dim1=-2, dim2=-1).abs()
+
+
+def overlap(layers: Layers, count: int) -> Tensor:
+    """Mean squared cosine [S], 0 to 1, between the two spans of the ``count`` leading directions.
+
+    Unlike |A_kk| it does not suffer where two of these have nearly the same singular value, and are mixed.
+    """
+    return _crossed(layers)[:, :count, :count].square().sum((-1, -2)) / count
+
+
+def _crossed(layers: Layers) -> Tensor:
+    """A = V2^T U1 [S, width, width]."""
+    inputs, outputs = torch.linalg.svd(layers[1])[2], torch.linalg.svd(layers[0])[0]
+    crossed: Tensor = inputs @ outputs
+    return crossed
 
 
 def _two_trained(spec: DirectCLRTwoLayers, gradient: Gradient) -> tuple[Layers, Layers, Layers]:
@@ -170,11 +192,8 @@ def _ranks(layers: Layers) -> Tensor:
 
 
 def _mean_singular(w: Tensor) -> Tensor:
-    return torch.linalg.svdvals(w).mean(-1)
-
-
-def _norm(matrices: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(matrices)
+    values: Tensor = torch.linalg.svdvals(w)
+    return values.mean(-1)
 
 
 def _with_start(claim: Claim, start: Tensor) -> Claim:

@@ -82,8 +82,11 @@ def spectrum(layers: Sequence[Tensor]) -> Tensor:
     return values
 
 
-def orthogonal(runs: int, width: int, generator: torch.Generator) -> Tensor:
-    """Random orthogonal matrices [runs, width, width]."""
+def orthogonal(
+    runs: int, width: int, generator: torch.Generator, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Orthogonal matrices [runs, width, width], uniformly random."""
+    q: Tensor
     q, r = torch.linalg.qr(torch.randn(runs, width, width, generator=generator, dtype=torch.float64))
-    signs = r.diagonal(dim1=-2, dim2=-1).sign()
-    return (q * signs.unsqueeze(-2)).float()
+    signs: Tensor = r.diagonal(dim1=-2, dim2=-1).sign()
+    return (q * signs.unsqueeze(-2)).to(dtype)

@@ -9,13 +9,13 @@ queue, and in the two-view loss. The angles are spread evenly over [.05, pi - m1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product as combinations
 
 import torch
 from torch import Tensor
 
+from ablate.objective.effects import MarginOptions
 from ablate.objective.info_nce import info_nce_keys, info_nce_local
 from ablate.objective.margins import gradient_factors
 from ablate.spec.theory import Margins
@@ -29,6 +29,10 @@ class _Setting:
     angular: float
     subtractive: float
     temperature: float
+
+    @property
+    def margin(self) -> MarginOptions:
+        return {"margin_angular": self.angular, "margin_subtractive": self.subtractive}
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,12 @@ def factors(spec: Margins) -> list[Claim]:
         torch.stack(columns).view(spec.seeds, -1) for columns in zip(*found, strict=True)
     )
     bound = spec.expect.error_at_most
-    where = f"every anchor, m1 in {list(spec.angular)}, m2 in {list(spec.subtractive)}, t in {list(spec.temperatures)}"
+    settings = (list(spec.angular), list(spec.subtractive), list(spec.temperatures))
+    where = "every anchor, m1 in {}, m2 in {}, t in {}".format(*settings)
     return [
-        at_most(f"A x B against autograd's ratio at the positive, keys and queue ({where})", keys.amax(1), bound),
+        at_most(
+            f"A x B against autograd's ratio at the positive, keys and queue ({where})", keys.amax(1), bound
+        ),
         at_most("B against autograd's ratio at the negatives of the queue", queue.amax(1), bound),
         at_most("A x B against autograd's ratio at the positive, two views", two_view.amax(1), bound),
         at_most("anchors where A > 1 is not theta < (pi - m1) / 2", crossing.sum(1), 0.0),
@@ -79,27 +86,16 @@ def _drawn(spec: Margins, angular: float, generator: torch.Generator) -> _Pairs:
 def _keys(pairs: _Pairs, setting: _Setting) -> tuple[Tensor, Tensor]:
     """Largest relative error at positives and at negatives, each anchor alone against the queue."""
 
-    def loss(positive: Tensor, queue: Tensor, anchor: Tensor, m1: float, m2: float) -> Tensor:
-        return info_nce_keys(
-            anchor[None],
-            positive[None],
-            0,
-            queue=queue,
-            temperature=setting.temperature,
-            margin_angular=m1,
-            margin_subtractive=m2,
-        )
+    def gradients(margin: MarginOptions) -> tuple[Tensor, Tensor]:
+        def loss(positive: Tensor, queue: Tensor, anchor: Tensor) -> Tensor:
+            t = setting.temperature
+            return info_nce_keys(anchor[None], positive[None], 0, queue=queue, temperature=t, **margin)
 
-    def gradients(m1: float, m2: float) -> tuple[Tensor, Tensor]:
-        of_one: Callable[..., tuple[Tensor, Tensor]] = torch.func.grad(
-            lambda p, q, a: loss(p, q, a, m1, m2), argnums=(0, 1)
-        )
-        found: tuple[Tensor, Tensor] = torch.func.vmap(of_one, in_dims=(0, None, 0))(
-            pairs.positives, pairs.queue, pairs.anchors
-        )
+        by_anchor = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), in_dims=(0, None, 0))
+        found: tuple[Tensor, Tensor] = by_anchor(pairs.positives, pairs.queue, pairs.anchors)
         return found
 
-    plain, margined = gradients(0.0, 0.0), gradients(setting.angular, setting.subtractive)
+    plain, margined = gradients({}), gradients(setting.margin)
     a, b = _factors(pairs, setting, pairs.anchors @ pairs.queue.T)
     return _error(margined[0], plain[0], a * b), _error(margined[1].flatten(1), plain[1].flatten(1), b)
 
@@ -107,26 +103,23 @@ def _keys(pairs: _Pairs, setting: _Setting) -> tuple[Tensor, Tensor]:
 def _two_view(pairs: _Pairs, setting: _Setting) -> Tensor:
     """The same at positives, in the two-view loss: an anchor's share of it, differentiated by its positive.
 
-    In the share of image i, row i of the gathered second view is met only as the positive of anchor i.
+    In the share of image i, row i of the gathered second view is met only as the positive of anchor i. Images
+    take their turn at row 0.
     """
-    z1, z2 = pairs.anchors, pairs.positives
-    margin = {"margin_angular": setting.angular, "margin_subtractive": setting.subtractive}
+    count = len(pairs.theta)
+    z1, z2 = (torch.stack([z.roll(-i, 0) for i in range(count)]) for z in (pairs.anchors, pairs.positives))
 
-    def gradient(i: int, options: dict[str, float]) -> Tensor:
-        gathered = z2.clone().requires_grad_()
-        share = info_nce_local(
-            z1[i : i + 1], z2[i : i + 1], z1, gathered, i, temperature=setting.temperature, **options
-        )
-        (found,) = torch.autograd.grad(share, gathered)
-        return found[i]
+    def gradients(margin: MarginOptions) -> Tensor:
+        def share(gathered: Tensor, first: Tensor, second: Tensor) -> Tensor:
+            t = setting.temperature
+            return info_nce_local(first[:1], second[:1], first, gathered, 0, temperature=t, **margin)
 
-    plain, margined = (
-        torch.stack([gradient(i, options) for i in range(len(z1))]) for options in ({}, margin)
-    )
-    off = ~torch.eye(len(z1), dtype=torch.bool)
-    others = torch.cat([(z1 @ z.T)[off].view(len(z1), -1) for z in (z1, z2)], dim=1)
-    a, b = _factors(pairs, setting, others)
-    return _error(margined, plain, a * b)
+        found: Tensor = torch.func.vmap(torch.func.grad(share))(z2, z1, z2)
+        return found[:, 0]
+
+    negatives = torch.cat([(z[:, 1:] * pairs.anchors.unsqueeze(1)).sum(-1) for z in (z1, z2)], dim=1)
+    a, b = _factors(pairs, setting, negatives)
+    return _error(gradients(setting.margin), gradients({}), a * b)
 
 
 def _factors(pairs: _Pairs, setting: _Setting, negatives: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +133,9 @@ def _factors(pairs: _Pairs, setting: _Setting, negatives: Tensor) -> tuple[Tenso
 def _error(margined: Tensor, plain: Tensor, ratio: Tensor) -> Tensor:
     """Largest over anchors of |margined - ratio plain| / |ratio plain|, for gradients [N, D]."""
     expected = ratio.unsqueeze(1) * plain
-    return (torch.linalg.vector_norm(margined - expected, dim=1) / torch.linalg.vector_norm(expected, dim=1)).amax()
+    off = torch.linalg.vector_norm(margined - expected, dim=1)
+    errors: Tensor = off / torch.linalg.vector_norm(expected, dim=1)
+    return errors.amax()
 
 
 def _crossing(pairs: _Pairs, setting: _Setting) -> Tensor:

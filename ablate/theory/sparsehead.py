@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ablate.objective import info_nce, proximal_step_
 from ablate.spec.theory import SparseHead
-from ablate.theory.claim import Claim, at_least, at_most, curve
+from ablate.theory.claim import Claim, at_least, at_most, with_curve
 
 Views = tuple[Tensor, Tensor]
 
@@ -40,15 +40,21 @@ def planted(spec: SparseHead) -> list[Claim]:
     chosen = sorted({strengths[i] for i in taken.flatten().tolist()})
     how = f"strength taken by held-out loss ({', '.join(f'{s:g}' for s in chosen)})"
     return [
-        _with_curve(at_least(f"F1 of the support at the {how}", f1_taken, spec.expect.f1_at_least), f1, strengths),
-        _with_curve(
+        with_curve(
+            at_least(f"F1 of the support at the {how}", f1_taken, spec.expect.f1_at_least),
+            f1,
+            strengths,
+            by="strength",
+        ),
+        with_curve(
             at_most(
                 "held-out minus train loss there, over the same without penalty",
-                gap_taken / gap[:, 0],
+                torch.where(gap[:, 0] > 0, gap_taken / gap[:, 0], torch.nan),
                 spec.expect.gap_at_most,
             ),
             gap,
             strengths,
+            by="strength",
         ),
     ]
 
@@ -124,10 +130,3 @@ def _strongest_near_best(held_out: Tensor, within: float) -> Tensor:
     near = held_out <= held_out.amin(1, keepdim=True) * (1 + within)
     places = torch.arange(held_out.shape[1])
     return torch.where(near, places, 0).amax(1, keepdim=True)
-
-
-def _with_curve(claim: Claim, values: Tensor, strengths: tuple[float, ...]) -> Claim:
-    """The claim, with the means at every strength beside it."""
-    numbers = {str(s): column.tolist() for s, column in zip(strengths, values.double().T, strict=True)}
-    observed = f"{claim.observed}; by strength {curve(values, strengths)}"
-    return Claim(claim.claim, claim.expected, observed, claim.holds, {**claim.numbers, **numbers})

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ablate.spec.theory import XueLinear
 from ablate.theory.claim import Claim, at_most
-from ablate.theory.linear_net import Layers, layer_gradients, product
+from ablate.theory.linear_net import Layers, layer_gradients, orthogonal, product
 
 _TIE = 1e-2  # relative: where theory says that two features tie, the sign of their difference says nothing
 
@@ -28,13 +28,17 @@ def linear(spec: XueLinear) -> list[Claim]:
     """Weights after each layer of a two-layer network and of a deeper one, against theory."""
     phi, a = (torch.tensor(v, dtype=torch.float64) for v in (spec.phi, spec.a))
     theory = a.sqrt() / phi
-    two, deep = _trained(spec, phi, a, 2), _trained(spec, phi, a, spec.layers)
+    two, deep = trained(spec, phi, a, 2), trained(spec, phi, a, spec.layers)
     bound = spec.expect.error_at_most
     deeper = torch.stack([_off(deep, k, theory) for k in range(1, spec.layers + 1)]).amax(0)
     return [
-        at_most("post weight |W2 W1 v_i| against sqrt(a_i) / phi_i, largest error", _off(two, 2, theory), bound),
+        at_most(
+            "post weight |W2 W1 v_i| against sqrt(a_i) / phi_i, largest error", _off(two, 2, theory), bound
+        ),
         at_most("pre weight |W1 v_i| against its square root, largest error", _off(two, 1, theory), bound),
-        at_most(f"{spec.layers} layers: after k of them the power k / {spec.layers}, largest error", deeper, bound),
+        at_most(
+            f"{spec.layers} layers: after k of them the power k / {spec.layers}, largest error", deeper, bound
+        ),
         at_most(
             "pairs i, j where not (pre favours i more than post exactly if phi_i / phi_j > sqrt(a_i / a_j))",
             _misjudged(two, phi, a),
@@ -57,12 +61,10 @@ def loss_gradient(whole: Tensor, phi: Tensor, a: Tensor) -> Tensor:
     return 4 * (scaled @ whole.mT @ scaled) - 4 * whole * (a * phi.square())
 
 
-def _trained(spec: XueLinear, phi: Tensor, a: Tensor, count: int) -> Layers:
+def trained(spec: XueLinear, phi: Tensor, a: Tensor, count: int) -> Layers:
     """Gradient descent from a balanced start, W_l = Q_(l+1) diag(s) Q_l^T: W_l W_l^T = W_(l+1)^T W_(l+1)."""
     generator = torch.Generator().manual_seed(spec.seed)
-    shape = (spec.seeds, len(phi), len(phi))
-    draws = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(count + 1)]
-    turns = [torch.linalg.qr(draw)[0] for draw in draws]
+    turns = [orthogonal(spec.seeds, len(phi), generator, dtype=phi.dtype) for _ in range(count + 1)]
     logs = torch.randn(spec.seeds, 1, len(phi), generator=generator, dtype=torch.float64)
     values = (spec.scale * torch.exp(spec.spread * logs)) ** (1 / count)
     layers = [(turns[i + 1] * values) @ turns[i].mT for i in range(count)]
@@ -72,18 +74,19 @@ def _trained(spec: XueLinear, phi: Tensor, a: Tensor, count: int) -> Layers:
     return layers
 
 
-def _weights(layers: Layers, count: int) -> Tensor:
+def weights(layers: Layers, count: int) -> Tensor:
     """|W_count ... W_1 v_i| [S, D]."""
-    return product(layers[:count]).norm(dim=-2)
+    norms: Tensor = torch.linalg.vector_norm(product(layers[:count]), dim=-2)
+    return norms
 
 
 def _off(layers: Layers, count: int, theory: Tensor) -> Tensor:
-    return (_weights(layers, count) - theory ** (count / len(layers))).abs().amax(-1)
+    return (weights(layers, count) - theory ** (count / len(layers))).abs().amax(-1)
 
 
 def _misjudged(two: Layers, phi: Tensor, a: Tensor) -> Tensor:
     """Pairs a seed in which the sign is not the predicted one [S]."""
-    pre, post = phi * _weights(two, 1), phi * _weights(two, 2)  # strengths within h and z
+    pre, post = phi * weights(two, 1), phi * weights(two, 2)  # strengths within h and z
     observed = _ratios((pre / post).log())
     predicted = _ratios((phi / a.sqrt()).log())
     apart = predicted.abs() > _TIE

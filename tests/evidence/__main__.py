@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.evidence import bench, checks, faults, pbt, scale  # noqa: F401  (registers the checks)
+from tests.evidence import asha, bench, checks, faults, pbt, recipes, scale  # noqa: F401  (registers the checks)
 from tests.evidence.harness import CHECKS, is_current, run
 
 

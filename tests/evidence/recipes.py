@@ -24,14 +24,16 @@ _RANKS = ("rank.h.effective", "rank.z.effective", "probe.h.test", "probe.z.test"
 _SHOWN: dict[str, tuple[str, ...]] = {
     "directclr": _RANKS,
     "bilevel": (
-        "probe.h.test", "inner.gap", "inner.gradient", "head.rank", "head.data_dependence",
-        "augmentation.invariance.h", "augmentation.invariance.z",
+        "probe.h.test", "inner.gap", "inner.gap_fresh", "inner.gradient", "head.jacobian_rank",
+        "head.data_dependence", "augmentation.h.cosine", "augmentation.z.cosine", "augmentation.h.r2",
+        "augmentation.z.r2",
     ),
-    "margins": ("probe.h.test", "margins.A", "margins.B", "margins.AB", "alignment", "uniformity"),
+    "margins": ("probe.h.test", "margins.A", "margins.B", "margins.AB", "margins.positive_to_negative", "alignment",
+        "uniformity"),
     "reweighting": (
         "layers.h.core.probe", "layers.z.core.probe", "layers.h.background.probe",
         "layers.z.background.probe", "layers.h.object.probe", "layers.z.object.probe",
-        "factors.h.worst", "factors.z.worst",
+        "factors.h.erm.worst", "factors.h.dfr.worst", "factors.z.dfr.worst", "factors.h.dfr.average",
     ),
 }  # fmt: skip
 
