@@ -173,19 +173,18 @@ class SparseHead(_Check):
 class BilevelBounds(Spec):
     gap_ratio_at_most: float = Field(0.5, gt=0, description="at the most inner steps / at the fewest")
     difference_at_most: float = Field(1e-2, gt=0, description="relative, after the most unrolled steps")
-    falls_to: float = Field(0.05, gt=0, description="of the difference after the fewest unrolled steps")
 
 
 class Bilevel(_Check):
     """The head as an inner problem: a linear head with weight decay over a one-layer tanh encoder."""
 
     kind: Literal["bilevel"] = "bilevel"
-    images: int = Field(64, ge=2, description="a batch")
+    images: int = Field(32, ge=2, description="a batch")
     inputs: int = Field(12, ge=2)
     augmented: int = Field(4, ge=1, description="inputs with noise of deviation 1; the rest: 0.2")
-    width: int = Field(8, ge=1, description="of h")
-    out: int = Field(4, ge=1, description="of z")
-    weight_decay: float = Field(0.05, gt=0, description="of the head, at both levels")
+    width: int = Field(4, ge=1, description="of h")
+    out: int = Field(8, ge=1, description="of z; below ``width`` the head has saddles")
+    weight_decay: float = Field(0.1, gt=0, description="of the head, at both levels")
     inner_lr: float = Field(1.0, gt=0)
     outer_lr: float = Field(0.5, gt=0)
     outer_steps: int = Field(100, ge=1)

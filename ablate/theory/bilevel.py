@@ -7,7 +7,8 @@ holds phi fixed, is the whole one; after K steps, unrolling these adds (d phi_K 
 
 L here is Eq. 2 of ``toy_losses`` plus weight_decay / 2 |phi|^2, at both levels. z is left unnormalised on
 purpose: with a normalised z the loss does not know the scale of phi, so weight decay would pull it to 0 for
-ever and there would be no minimiser for the theorem to speak of. Float64.
+ever and there would be no minimiser for the theorem to speak of. And z is at least as wide as h: a narrower
+head has saddles, and near one d phi_K / d theta grows faster than dL/dphi falls. Float64.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ablate.spec.theory import Bilevel
-from ablate.theory.claim import Claim, at_most, falls_on_average, with_curve
+from ablate.theory.claim import Claim, at_most, falls_on_average
 from ablate.theory.toy_losses import eq2
 
 _QUIET, _LOUD = 0.2, 1.0  # deviation of a view's noise, on inputs left alone and on augmented ones
@@ -31,7 +32,6 @@ def inner_problem(spec: Bilevel) -> list[Claim]:
     gaps, gradients = (torch.stack(columns, dim=1) for columns in zip(*found, strict=True))
     difference = _unrolled_against_first_order(spec)
     few, many = spec.inner_steps[0], spec.inner_steps[-1]
-    first, last = spec.unrolled[0], spec.unrolled[-1]
     bound = spec.expect
     return [
         falls_on_average(
@@ -43,17 +43,12 @@ def inner_problem(spec: Bilevel) -> list[Claim]:
             gaps[:, -1] / gaps[:, 0],
             bound.gap_ratio_at_most,
         ),
-        with_curve(
-            at_most(
-                f"|unrolled - first-order| / |first-order| gradient of the encoder at K = {last}",
-                difference[:, -1],
-                bound.difference_at_most,
-            ),
+        falls_on_average(
+            "|unrolled - first-order| / |first-order| gradient of the encoder, by K",
             difference,
             spec.unrolled,
-            by="K",
         ),
-        at_most(f"the same, over that at K = {first}", difference[:, -1] / difference[:, 0], bound.falls_to),
+        at_most(f"the same at K = {spec.unrolled[-1]}", difference[:, -1], bound.difference_at_most),
     ]
 
 

@@ -60,7 +60,7 @@ def falls_on_average(claim: str, values: Tensor, over: Places) -> Claim:
 
 
 def with_curve(claim: Claim, values: Tensor, over: Places, *, by: str) -> Claim:
-    """The claim, with the means over seeds of values [S, M] at every place of ``over``, called ``by``, beside it."""
+    """The claim, and beside it means over seeds of values [S, M] at the places of ``over``, called ``by``."""
     observed = f"{claim.observed}; by {by} {curve(values, over)}"
     return replace(claim, observed=observed, numbers={**claim.numbers, **_columns(values, over)})
 

@@ -39,9 +39,9 @@ class Answer:
 
 
 def answer(spec: TheorySpec) -> Answer:
-    """Compute every claim of ``spec``, on one thread of the CPU, where matrices as small as these are fastest.
+    """Compute every claim of ``spec``; the same file gives the same numbers.
 
-    The same file gives the same numbers.
+    On one thread of the CPU: more would only slow down matrices as small as these.
     """
     started, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)

@@ -28,8 +28,10 @@ _SHOWN: dict[str, tuple[str, ...]] = {
         "head.data_dependence", "augmentation.h.cosine", "augmentation.z.cosine", "augmentation.h.r2",
         "augmentation.z.r2",
     ),
-    "margins": ("probe.h.test", "margins.A", "margins.B", "margins.AB", "margins.positive_to_negative", "alignment",
-        "uniformity"),
+    "margins": (
+        "probe.h.test", "margins.A", "margins.B", "margins.AB", "margins.positive_to_negative", "alignment",
+        "uniformity",
+    ),
     "reweighting": (
         "layers.h.core.probe", "layers.z.core.probe", "layers.h.background.probe",
         "layers.z.background.probe", "layers.h.object.probe", "layers.z.object.probe",

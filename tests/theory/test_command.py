@@ -1,4 +1,4 @@
-"""`ablate theory`: each check cut down, with its verdicts; a claim that fails says so; files are checked first."""
+"""`ablate theory`: each check cut down, with its verdicts; what fails says so; files are checked first."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ CUT_DOWN = {
     "directclr-depth": ["seeds=2", "steps=400", "samples=1000", "batch=32", "layers=3"],
     "xue-linear": ["seeds=2", "steps=4000", "lr=0.01", "expect.error_at_most=0.002"],
     "sparsehead": [
-        "seeds=2", "steps=250", "strengths=[0.05, 0.2]", "width=24", "relevant=4", "train=128", "held_out=128",
+        "seeds=2", "steps=120", "strengths=[0.2]", "width=24", "relevant=4", "held_out=128",
     ],
     "bilevel": [
-        "seeds=2", "outer_steps=20", "extra=30", "inner_steps=[0, 2, 10]", "unrolled=[10, 300]", "images=32",
+        "seeds=2", "outer_steps=20", "extra=30", "inner_steps=[0, 2, 10]", "unrolled=[10, 200]", "images=16",
     ],
     "margins": ["seeds=1", "anchors=8", "angular=[0.3]", "temperatures=[0.2]"],
 }  # fmt: skip

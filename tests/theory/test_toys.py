@@ -1,4 +1,4 @@
-"""What the toys are made of: closed-form gradients against autograd, theory's numbers, claims that must break."""
+"""What the toys are made of: gradients against autograd, theory's numbers, claims that must break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every valid combination of method, head, margin, penalty and inner loop takes a step; every other is refused."""
+"""Every valid combination of method, head, margin, penalty and inner loop trains; others are refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
