@@ -87,13 +87,16 @@ def default_cache() -> Path:
 
 
 def data_digest(spec: DataSpec, cache: Path) -> str:
-    """The name of what ``spec`` describes: equal images and options, equal digest, wherever the files lie."""
+    """The name of what ``spec`` describes: equal images and options, equal digest, wherever the files lie.
+
+    The folders of a source that has two have to lie alike towards each other.
+    """
     kind = kind_of(spec)
     content = {"format": _FORMAT, "train": spec.train, "test": spec.test, **kind.recipe(spec)}
     content |= {name: spec.as_dict()[name] for name in ("coarse", "corruption")}
     if isinstance(spec, OwnValidation):
         content["validation"] = spec.validation
-    if files := kind.files(spec):
+    if files := [file.absolute() for file in kind.files(spec)]:
         root = Path(os.path.commonpath([f.parent for f in files]))
         content["files"] = files_digest(root, files, cache)
     text = json.dumps(content, sort_keys=True)
@@ -145,6 +148,11 @@ def _write(spec: DataSpec, digest: str, folder: Path, progress: bool, threads: i
 def _opened(spec: DataSpec) -> Source:
     """The source with what any source can have: grouped classes, and corrupted test images."""
     source = kind_of(spec).open(spec)
+    if isinstance(spec, OwnValidation) != (source.validation is not None):
+        base, has = ("OwnValidation", "no") if source.validation is None else ("SeededValidation", "a")
+        raise DataError(
+            f"{spec.kind}: derives from {base}, but its source gives {has} validation part. Change either."
+        )
     if spec.coarse is not None:
         source = group_classes(source, spec.coarse)
     if spec.corruption is not None:

@@ -41,7 +41,7 @@ def joint_labels(labels: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
 def split_by_group(labels: Tensor, groups: Tensor, share: float, *, seed: int) -> tuple[Tensor, Tensor]:
     """Positions kept and positions set aside, int64 and ascending: ``share`` of the groups of each class.
 
-    Images of one group (say, canvases made of one digit) never part; a group's class is that of its images.
+    Images of one group (say, canvases made of one digit) never part; a group's class is that of its first.
     """
     names, first, member = np.unique(groups.numpy(), return_index=True, return_inverse=True)
     chosen = choose_stratified(labels.numpy()[first], round(share * len(names)), seed=seed)

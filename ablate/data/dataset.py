@@ -49,7 +49,7 @@ class Split:
 
     def two_views(self, chosen: Tensor, spec: ViewSpec, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """Two random views [n, 3, S, S] of the images at these positions (see ``data/views.py``)."""
-        alternates = None if self.alternates is None else self.alternates[chosen]
+        alternates = self.alternates[chosen] if self.alternates is not None and spec.drop else None
         images, ids = self.images[chosen], self.ids[chosen]
         return two_views(images, ids, spec, seed=seed, epoch=epoch, alternates=alternates)
 
@@ -87,8 +87,10 @@ def load(spec: DataSpec, *, seed: int, cache: Path, device: torch.device, thread
     pixels would take more than 0.35 of the device's memory.
     """
     beton = build(spec, cache, threads=threads)
-    share = None if isinstance(spec, OwnValidation) else spec.validation
-    train, val, test = _splits(beton, device, share, seed)
+    if isinstance(spec, OwnValidation):
+        train, val, test = _splits(beton, device, None, 0)  # no seed: all share what was read once
+    else:
+        train, val, test = _splits(beton, device, spec.validation, seed)
     return Dataset(train, val, test, beton.class_names, beton.digest, dict(beton.factors))
 
 

@@ -10,15 +10,25 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from ablate.spec.base import Spec, wrong
 
 
 def _as_pairs(value: Any) -> Any:
-    """A mapping of names to lists as a tuple of pairs, which can be hashed."""
-    if not isinstance(value, Mapping):
+    """A mapping of names to lists as a tuple of pairs, which can be hashed.
+
+    In the order of the names, which number the labels: the order in a file has no part in hashes and digests.
+    """
+    if value is None or isinstance(value, tuple):
         return value
-    return tuple((k, tuple(v) if isinstance(v, list | tuple) else v) for k, v in value.items())
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("grouping", "must be a mapping of group names to lists of classes")
+    for name, classes in value.items():
+        listed = isinstance(classes, list | tuple)
+        if not listed or not all(isinstance(text, str) for text in (name, *classes)):
+            raise wrong(str(name), f"must be text and a list of texts (quote numbers), found {classes}")
+    return tuple((name, tuple(value[name])) for name in sorted(value))
 
 
 def _as_mapping(pairs: tuple[tuple[str, tuple[str, ...]], ...] | None) -> dict[str, list[str]] | None:

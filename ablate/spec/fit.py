@@ -64,8 +64,15 @@ def _inner(trial: TrialSpec) -> Iterator[Misfit]:
         )
     if trial.head.kind in HEADS_WITHOUT_WEIGHTS:
         yield "inner", f"head {trial.head.kind} has no weights to update"
-    if not trial.inner.steps and getattr(trial.head, "sparsity", None):
+    sparsity = getattr(trial.head, "sparsity", None)
+    if not trial.inner.steps and sparsity:
         yield "head.sparsity", "does nothing to a head without steps (inner.steps is 0)"
+    if trial.inner.start != "warm" and sparsity and sparsity.shrink is not None:
+        yield (
+            "head.sparsity.shrink",
+            f"is over the whole run, which no head sees that is drawn anew each {trial.inner.start} "
+            "(inner.start); use weight",
+        )
 
 
 def _diagnoses(trial: TrialSpec) -> Iterator[Misfit]:

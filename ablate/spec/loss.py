@@ -66,7 +66,8 @@ class InfoNCE(Spec):
     temperature: float = Field(0.2, gt=0, le=10)
     negatives: Literal["two_view", "other_view"] = Field(
         "two_view",
-        description="two_view: 2B-2 negatives an anchor (SimCLR); other_view: B-1 (DirectCLR, MoCo v3)",
+        description="two_view: 2B-2 negatives an anchor (SimCLR); other_view: B-1 (DirectCLR). MoCo's loss "
+        "has the queue (v2) or the other keys (v3) whatever this says; diagnoses follow it",
     )
     margin: Margin = Margin()
 

@@ -7,6 +7,8 @@ the inner steps see it detached, the outer loss through its graph.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,8 +30,17 @@ from ablate.train.world import World
 class InnerLoop:
     """The head's own optimiser, of the kind and settings of the trial's, and its K steps a batch."""
 
-    def __init__(self, spec: TrialSpec, inner: InnerSpec, method: Siamese, world: World) -> None:
+    def __init__(
+        self,
+        spec: TrialSpec,
+        inner: InnerSpec,
+        method: Siamese,
+        world: World,
+        autocast: Callable[[], torch.autocast],
+    ) -> None:
+        """``autocast``: the trial's precision, as a context for one forward pass."""
         self.spec, self.inner, self.method, self.world = spec, inner, method, world
+        self.autocast = autocast
         self.head = method.model.head
         self.optimiser: Optimizer = self._fresh_optimiser()
 
@@ -49,7 +60,10 @@ class InnerLoop:
         lr: float,
         sparsifier: Sparsifier | None,
     ) -> None:
-        """K head updates on ``h`` (detached here) of this worker's images; ``lr`` is the encoder's."""
+        """K head updates on ``h`` (detached here) of this worker's images; ``lr`` is the encoder's.
+
+        Not to be called under autocast: within one context it keeps the weights that it cast first.
+        """
         if self.inner.start == "batch":
             self._redraw("head", self.spec.seed, step)
         fixed = (h[0].detach(), h[1].detach())
@@ -57,7 +71,9 @@ class InnerLoop:
             group["lr"] = self.inner.lr * lr
         for _ in range(self.inner.steps):
             self.optimiser.zero_grad(set_to_none=True)
-            share = loss_share(self.spec.loss, self.method.project(*fixed), labels, self.world)
+            with self.autocast():
+                embedded = self.method.project(*fixed)
+            share = loss_share(self.spec.loss, embedded, labels, self.world)
             penalty = sparsifier.loss() if sparsifier else 0.0
             (share + penalty / self.world.size).backward()  # type: ignore[no-untyped-call]
             self.world.sum_([p.grad for p in self.head.parameters() if p.grad is not None])
@@ -65,6 +81,18 @@ class InnerLoop:
             if sparsifier:
                 sparsifier.after_step(self.optimiser)
         self.optimiser.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def head_held(self) -> Iterator[None]:
+        """Inside, what is computed through the head sends its weights no gradient."""
+        trained = [p for p in self.head.parameters() if p.requires_grad]
+        for p in trained:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in trained:
+                p.requires_grad_(True)
 
     @torch.no_grad()
     def fresh(self, split: Split, rows: Tensor, epoch: int) -> tuple[tuple[Tensor, Tensor], Tensor]:

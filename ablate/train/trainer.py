@@ -68,13 +68,15 @@ class Trainer:
         if inner is None or self.spec.optim.epochs == 0:
             return None
         assert isinstance(self.method, Siamese)  # the spec allows no other
-        return InnerLoop(self.spec, inner, self.method, self.world)
+        return InnerLoop(self.spec, inner, self.method, self.world, self._autocast)
 
     def _optimiser(self) -> Optimizer | None:
         if self.spec.optim.epochs == 0:
             return None
         if not any(p.requires_grad for p in self.method.parameters()):
             raise TrainingError("neither encoder nor head has weights to train; set optim.epochs to 0")
+        if self.inner and not any(p.requires_grad for p in self.model.encoder.parameters()):
+            raise TrainingError("the encoder has no weights for the outer step; take inner out")
         around = [m for name, m in self.method.named_children() if name != "model"]
         head = None if self.inner else self.model.head  # else it has an optimiser of its own
         return build_optimiser(self.spec.optim, body=[self.model.encoder, *around], head=head)
@@ -87,6 +89,11 @@ class Trainer:
             raise TrainingError(f"optim.batch ({batch}) exceeds the {count} training images; lower it")
         if batch % self.world.size:
             raise TrainingError(f"optim.batch ({batch}) must divide by the {self.world.size} workers")
+        if self.inner and self.inner.inner.batch == "fresh" and count < 2 * batch:
+            raise TrainingError(
+                f"inner.batch: fresh needs two batches an epoch, but {count} images make one of {batch}; "
+                "lower optim.batch or use inner.batch: same"
+            )
         return count // batch
 
     def _sparsifier(self) -> Sparsifier | None:
@@ -177,11 +184,9 @@ class Trainer:
                 inner_h, labels = inner.fresh(self.data.train, others, self.epoch)
             else:
                 inner_h, labels = h, self.data.train.labels[rows]
-            inner.steps(inner_h, labels, step=step, lr=rate, sparsifier=self.sparsifier)
-            self.model.head.requires_grad_(False)
-            embedded = inner.method.project(*h)
-            self.model.head.requires_grad_(True)
-        return embedded
+        inner.steps(inner_h, labels, step=step, lr=rate, sparsifier=self.sparsifier)
+        with self._autocast(), inner.head_held():
+            return inner.method.project(*h)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs; loads with ``weights_only=True``."""

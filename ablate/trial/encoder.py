@@ -52,7 +52,8 @@ def trained_encoder(folder: Path) -> tuple[TrialSpec, nn.Module]:
 def write_torchvision(folder: Path, file: Path) -> str:
     """Write torchvision's own state dict of the encoder, without ``fc``, to ``file``; how to load it.
 
-    Raises ArtifactError if the encoder is none of torchvision's, or ``file`` is there already.
+    Raises ArtifactError if the encoder is none of torchvision's, or ``file`` is there already or cannot be
+    written.
     """
     spec, encoder = trained_encoder(folder)
     if not isinstance(spec.encoder, TorchvisionResNet):
@@ -64,7 +65,10 @@ def write_torchvision(folder: Path, file: Path) -> str:
         raise ArtifactError(f"{file}: is there already; name another file, or remove it")
     written = io.BytesIO()
     torch.save(encoder.state_dict(), written)
-    write_durably(file, written.getbuffer(), reserve=0)
+    try:
+        write_durably(file, written.getbuffer(), reserve=0)
+    except OSError as error:
+        raise ArtifactError(f"{file}: cannot be written: {error.strerror}") from error
     return _how_to_load(spec, spec.encoder, file)
 
 

@@ -94,9 +94,9 @@ def probe_trial(
 
 def _notes(folder: Path, spec: TrialSpec, digest: str) -> list[str]:
     """What a reader who compares with the trial's own numbers must know."""
-    then = recorded_identity(folder)
+    then, trained = recorded_identity(folder), load_trial(folder / "spec.json")
     notes = []
-    if load_trial(folder / "spec.json").data != spec.data:
+    if trained.data != spec.data:
         notes.append(
             f"transfer: probes fitted to training images of {spec.data.kind}, read on its test images"
         )
@@ -105,6 +105,6 @@ def _notes(folder: Path, spec: TrialSpec, digest: str) -> list[str]:
             f"the images are not those that were trained on: their digest is {digest}, was {then.data} "
             "(other files, or another version of ablate wrote them)"
         )
-    if then.code and then.code != code_digest(spec):
+    if then.code and then.code != code_digest(trained):
         notes.append("the code has changed since the trial was run: its own numbers may differ from these")
     return notes

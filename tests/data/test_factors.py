@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,8 @@ from ablate.spec.data import (
     UrbanCarsData,
     WaterbirdsData,
 )
+from ablate.spec.errors import SpecError
+from ablate.spec.load import load_trial
 from ablate.spec.trial import TrialSpec
 from tests.data.small_sources import CLASSES, pixels, png, write_parquet
 
@@ -126,6 +129,21 @@ def test_a_missing_folder_of_torchvisions_is_named_by_its_key(pair: MNISTOnCIFAR
         build(pair.model_copy(update={"layout": "torchvision"}), cache)
 
 
+def test_a_missing_folder_of_parquet_files_is_named_by_its_key(
+    pair: MNISTOnCIFAR10Data, tmp_path: Path, cache: Path
+) -> None:
+    with pytest.raises(DataError, match=r"nowhere: no such folder.*data\.mnist"):
+        build(pair.model_copy(update={"mnist": str(tmp_path / "nowhere")}), cache)
+
+
+def test_one_folder_may_be_given_relative_and_the_other_not(
+    pair: MNISTOnCIFAR10Data, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = pair.model_copy(update={"mnist": "digits"})
+    assert build(relative, cache).digest == build(pair, cache).digest
+
+
 def test_real_digits_on_real_photos(shared_data: Callable[[str], Path], cache: Path) -> None:
     spec = MNISTOnCIFAR10Data(
         cifar10=str(shared_data("cifar10")), mnist=str(shared_data("mnist")), train=100, test=50
@@ -160,6 +178,36 @@ def test_a_grouping_names_every_class(
 ) -> None:
     with pytest.raises(DataError, match=message):
         build(ParquetData.model_validate({"path": str(parquet), "coarse": coarse}), cache)
+
+
+def test_the_order_of_groups_in_a_file_is_of_no_account(cache: Path) -> None:
+    odd, even = list("13579"), list("02468")
+    one, other = (
+        DigitsData.model_validate({"coarse": groups, "train": 20, "test": 10})
+        for groups in ({"odd": odd, "even": even}, {"even": even, "odd": odd})
+    )
+    assert one == other
+    assert loaded(one, cache).class_names == ("even", "odd")
+
+
+@pytest.mark.parametrize(
+    ("coarse", "message"),
+    [
+        ("{odd: [1, 3], even: ['0']}", r"data\.coarse\.odd: must be .* \(quote numbers\), found \[1, 3\]"),
+        ("{odd: '1'}", r"data\.coarse\.odd: must be text and a list of texts"),
+        ("{1: ['1'], odd: ['3']}", r"coarse.*1"),
+        ("[odd, even]", r"data\.coarse: found .*must be a mapping of group names to lists of classes"),
+    ],
+)
+def test_a_grouping_of_another_form_is_refused_at_its_place(
+    tmp_path: Path, coarse: str, message: str
+) -> None:
+    file = tmp_path / "trial.yaml"
+    file.write_text(
+        f"data: {{kind: digits, coarse: {coarse}}}\nhead: {{kind: none}}\noptim: {{kind: sgd}}\n"
+    )
+    with pytest.raises(SpecError, match=message):
+        load_trial(file)
 
 
 @pytest.mark.parametrize("coarse", [{"a": ["x"]}, {"a": ["x"], "b": ["x"]}, {"a": ["x"], "b": []}])
@@ -206,6 +254,21 @@ def test_group_shift_is_biased_in_training_and_even_in_validation_and_test(cache
     again = loaded(spec, cache, seed=3)
     assert torch.equal(again.val.ids, data.val.ids)  # no seed moves a source's own validation split
     assert torch.equal(again.train.ids, data.train.ids)
+    assert again.train is data.train  # nor is it read again
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [(DigitsData(), "SeededValidation, but .* gives a val"), (GroupShiftData(), "OwnValidation, but .* no val")],
+)
+def test_a_source_gives_the_splits_that_its_spec_promises(
+    spec: DataSpec, words: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = kind_of(spec).open(spec)
+    other = replace(found, validation=found.test if found.validation is None else None)
+    monkeypatch.setattr("ablate.data.beton.kind_of", lambda _: replace(kind_of(spec), open=lambda _: other))
+    with pytest.raises(DataError, match=f"{spec.kind}: derives from {words}idation part"):
+        build(spec, cache)
 
 
 def test_group_shift_shows_other_digits_in_every_split_and_draws_each_factor() -> None:

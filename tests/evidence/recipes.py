@@ -6,6 +6,7 @@ row an arm, with 95% t intervals over seeds.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tests.evidence.checks import DATA, ablate, rows_of, sweep_figures
 from tests.evidence.harness import Finding, check
 
 _LONGEST = 600  # seconds
+_THEORY = 180
 _RANKS = ("rank.h.effective", "rank.z.effective", "probe.h.test", "probe.z.test")
 _SHOWN: dict[str, tuple[str, ...]] = {
     "directclr": _RANKS,
@@ -57,6 +59,22 @@ def recipe(name: str, scratch: Path) -> Finding:
 
 for _name in _SHOWN:
     check(_name)(partial(recipe, _name))
+
+
+@check("theory")
+def theory(scratch: Path) -> Finding:
+    """Every claim of the papers that a small computation can check."""
+    found, began = scratch / "theory.json", time.monotonic()
+    shown = ablate("theory", "--json", found).stdout
+    answers = json.loads(found.read_text())
+    claims = [claim for answer in answers for claim in answer["claims"]]
+    seconds = time.monotonic() - began
+    return Finding(
+        "`ablate theory` checks the papers' claims in under three minutes on two cores, and all hold.",
+        seconds < _THEORY and all(claim["holds"] for claim in claims),
+        {"seconds": round(seconds), "claims": len(claims), "answers": answers},
+        f"```\n{shown}\n```",
+    )
 
 
 @check("mnist-on-cifar10")

@@ -45,6 +45,15 @@ def test_what_makes_no_sense_is_refused(head: dict[str, Any], message: str) -> N
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("start", ["epoch", "batch"])
+def test_shrink_of_a_head_that_does_not_live_through_the_run_is_refused(start: str) -> None:
+    inner = {"steps": 1, "batch": "same", "start": start}
+    with pytest.raises(ValidationError, match=f"drawn anew each {start} .inner.start.; use weight"):
+        trial({"kind": "linear", "sparsity": {"penalty": "l21", "shrink": 1.0}}, inner=inner)
+    trial({"kind": "linear", "sparsity": {"penalty": "l21", "weight": 1.0}}, inner=inner)
+    trial({"kind": "linear", "sparsity": {"penalty": "l21", "shrink": 1.0}}, inner=inner | {"start": "warm"})
+
+
 @pytest.mark.parametrize(
     "head",
     [

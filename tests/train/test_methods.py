@@ -9,7 +9,7 @@ import torch
 from ablate.model.methods import Keyed, build_method
 from ablate.model.methods.method import rising
 from ablate.model.methods.moco import QueueMoCo
-from ablate.train import Trainer, World
+from ablate.train import Trainer, TrainingError, World
 from tests.train.synthetic import tiny_data, tiny_trial
 
 CPU = torch.device("cpu")
@@ -130,6 +130,58 @@ def test_inner_steps_lower_the_loss_of_their_batch_without_touching_the_encoder(
         inner.steps(h, labels, step=0, lr=0.05, sparsifier=None)  # type: ignore[arg-type]
     assert loss() < before - 0.05
     assert not changed(encoder, trainer.model.encoder)
+
+
+def test_every_inner_step_in_bf16_sees_the_weights_that_the_one_before_left() -> None:
+    """Within one autocast context torch would go on with the weights that it cast first."""
+    optim = {"kind": "sgd", "lr": 1.0, "momentum": 0.0, "epochs": 2, "batch": 32, "warmup_epochs": 0}
+    trainer = trainer_of(
+        inner={**INNER, "batch": "same"}, compute={"precision": "bf16"}, head={"kind": "linear"}, optim=optim
+    )
+    assert trainer.inner is not None
+    head, seen = trainer.model.head, []
+    take = trainer.inner.optimiser.step
+    trainer.inner.optimiser.step = lambda: (seen.append(head.weight.grad.clone()), take())  # type: ignore
+    trainer._train_step(torch.arange(32), torch.arange(32), 0)
+    first, second = seen
+    assert not torch.allclose(first, second, rtol=0.01)
+
+
+def test_weights_of_the_head_that_are_not_trained_stay_so_through_inner_steps() -> None:
+    trainer = trainer_of(inner={**INNER, "start": "batch"})
+    held, *others = trainer.model.head.parameters()
+    held.requires_grad_(False)
+    next(trainer.epochs())
+    assert not held.requires_grad
+    assert all(p.requires_grad for p in others)
+
+
+def test_inner_steps_without_a_second_batch_or_an_encoder_to_train_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"inner.batch: fresh needs two batches an epoch, but 64 images"):
+        trainer_of(inner=INNER, optim={"kind": "sgd", "lr": 0.1, "epochs": 2, "batch": 64})
+    with pytest.raises(TrainingError, match="the encoder has no weights for the outer step; take inner out"):
+        trainer_of(inner=INNER, encoder={"kind": "pixels"})
+
+
+@pytest.mark.parametrize("sections", [
+    {"head": {"kind": "directclr", "subvector": 1}},
+    {"head": {"kind": "none"}, "encoder": {"kind": "pixels"}, "views": {"size": 56}},
+], ids=["narrow", "wide"])  # fmt: skip
+def test_a_predictor_takes_z_of_any_dimension(sections: dict[str, Any]) -> None:
+    """Beyond what a head may be told to give, on either side."""
+    trainer = trainer_of(method={"kind": "byol", "predictor": {"hidden": 2}}, **sections)
+    assert math.isfinite(float(trainer._train_step(torch.arange(8), torch.arange(8), 0)))
+
+
+def test_a_rotation_trains_against_a_momentum_copy_and_not_against_itself() -> None:
+    def gradient(method: dict[str, Any]) -> float:
+        trainer = trainer_of(method=method, head={"kind": "orthogonal"})
+        trainer._train_step(torch.arange(32), torch.arange(32), 0)
+        (weight,) = trainer.model.head.parameters()
+        assert weight.grad is not None
+        return float(weight.grad.norm())
+
+    assert gradient({"kind": "simclr"}) < 1e-4 < 1e-2 < gradient(QUEUE)
 
 
 def test_a_cold_start_forgets_the_head_of_the_last_batch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -185,6 +186,14 @@ def test_augmentation_reads_brightness_off_features_that_have_it_and_not_off_tho
     assert found["z.brightness"] < 0.3
     assert found["h.r2"] == found["h.brightness"]
     assert found["z.cosine"] > 0.99 > found["h.cosine"]
+
+
+def test_augmentation_leaves_out_what_varies_by_rounding_alone() -> None:
+    views = {"crop_area": [0.5, 0.5], "rotate": 0.0, "blur": 1.0, "blur_sigma": [1.3, 1.3]}
+    found = diagnosed("augmentation", tiny_trial(views=views))
+    read = ("cosine", "crop_x", "crop_y", "r2")
+    assert found.keys() == {f"{x}.{name}" for x in "hz" for name in read}
+    assert all(map(math.isfinite, found.values()))
 
 
 def test_augmentation_without_any_has_cosines_alone() -> None:

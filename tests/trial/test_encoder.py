@@ -67,3 +67,9 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"net.pt: is there already"):
         write_torchvision(tmp_path / "trial", tmp_path / "net.pt")
     assert (tmp_path / "net.pt").read_text() == "mine"
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    untrained(tmp_path / "trial", tiny_trial(encoder=resnet("cifar")))
+    with pytest.raises(ArtifactError, match=r"nowhere/net.pt: cannot be written: No such file or directory"):
+        write_torchvision(tmp_path / "trial", tmp_path / "nowhere" / "net.pt")

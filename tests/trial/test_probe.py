@@ -126,6 +126,16 @@ def test_other_images_and_other_code_than_it_was_trained_with_are_said(trial: Pa
     assert code.startswith("the code has changed")
 
 
+def test_a_plugin_of_the_other_data_set_is_no_change_of_the_code(
+    trial: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = json.loads((trial / "identity.json").read_text()) | {"code": "digits"}
+    (trial / "identity.json").write_text(json.dumps(identity))
+    monkeypatch.setattr("ablate.trial.probe.code_digest", lambda spec: spec.data.kind)
+    [note] = probe_trial(trial, probe_spec(trial, OTHER_DATA), cache=work / "cache").notes
+    assert note.startswith("transfer")
+
+
 def model_of(trial: Path) -> None:
     trained_model(trial, TrialSpec.model_validate(json.loads((trial / "spec.json").read_text())))
 

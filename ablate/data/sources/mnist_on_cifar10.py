@@ -24,6 +24,7 @@ from PIL import Image as PillowImage
 from ablate.data.choose import choose_stratified
 from ablate.data.error import DataError
 from ablate.data.keyed import keyed_permutation
+from ablate.data.sources.folder import existing
 from ablate.data.sources.parquet import open_splits, split_lists
 from ablate.data.sources.registry import (
     LABEL,
@@ -59,7 +60,8 @@ def _recipe(spec: MNISTOnCIFAR10Data) -> dict[str, object]:
 def _files(spec: MNISTOnCIFAR10Data) -> list[Path]:
     if spec.layout == "torchvision":
         return []
-    return [f for path in (spec.cifar10, spec.mnist) for files in split_lists(path) for f in files]
+    roots = [existing(spec.cifar10, "data.cifar10"), existing(spec.mnist, "data.mnist")]
+    return [f for root in roots for files in split_lists(str(root)) for f in files]
 
 
 @register(MNISTOnCIFAR10Data, recipe=_recipe, files=_files)

@@ -1,8 +1,9 @@
 """A trained rotation: z = Q h with Q = exp(S - S^T), the "ExpM" of Jing et al. (arXiv 2110.09348, App. F).
 
-All singular values stay 1, so norms and inner products of z are those of h. A loss that sees nothing else
-(InfoNCE, alignment, spectral, SupCon) sends S no gradient but rounding, and the head is no head: the paper's
-control. It does train under losses that see coordinates (Barlow Twins, VICReg), a predictor or a classifier.
+All singular values stay 1, so norms and inner products of z are those of h. A loss that sees nothing else of
+two views (SimCLR, spectral, SupCon) sends S no gradient but rounding, and the head is no head: the paper's
+control. It does train under losses that see coordinates (Barlow Twins, VICReg), a predictor or a classifier,
+and against the keys of a momentum copy (MoCo), whose rotation is another.
 
 Costs one matrix exponential [D, D] a step. Weight decay pulls Q towards the identity.
 """

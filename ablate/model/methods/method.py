@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.model.contrastive import ContrastiveModel
-from ablate.model.heads import build_head
-from ablate.spec.head import MLPHead
+from ablate.model.heads.mlp import perceptron
 from ablate.spec.method import Predictor
 
 
@@ -100,4 +99,4 @@ def rising(momentum: float, progress: float) -> float:
 
 def build_predictor(spec: Predictor, width: int) -> nn.Module:
     """z [B, width] -> prediction [B, width]."""
-    return build_head(MLPHead(depth=spec.depth, hidden=spec.hidden, out=width), width)
+    return perceptron([width, *[spec.hidden] * (spec.depth - 1), width], norm=True, norm_last=False)

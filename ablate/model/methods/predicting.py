@@ -2,7 +2,8 @@
 
 They differ in their loss: positives only (BYOL, Grill et al., arXiv 2006.07733), or InfoNCE with the other
 keys of the batch as negatives (MoCo v3, Chen et al., 2104.02057, which multiplies it by 2 * temperature; here
-it is not). Without batch norm in the predictor or the head BYOL may collapse; the trial then says so.
+it is not). Both papers add the losses of the two queries (recalled); here their mean is taken. Without batch
+norm in the predictor or the head BYOL may collapse; the trial then says so.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from ablate.spec.trial import TrialSpec
 from ablate.trial.diagnoses.sample import IMAGES, Pairs, pairs, sample, view_seed
 
 _NAME = "augmentation"
+_ROUNDING = 1e-6  # deviation up to which a parameter is a constant
 
 
 def augmentation(
@@ -33,7 +34,7 @@ def augmentation(
     taken = [sample(_NAME, split, spec, IMAGES // 2) for split in (data.train, data.val)]
     train, val = (pairs(_NAME, model, some, spec) for some in taken)
     fitted, truth = (_drawn(some, spec) for some in taken)
-    vary = [name for name in fitted if float(fitted[name].std()) > 0 and float(truth[name].std()) > 0]
+    vary = [name for name in fitted if all(float(d[name].std()) > _ROUNDING for d in (fitted, truth))]
     metrics: dict[str, float] = {}
     for name in ("h", "z"):
         metrics[f"augmentation.{name}.cosine"] = _cosine(*_both(val, name))
