@@ -25,6 +25,10 @@ _THEORY = 180
 _RANKS = ("rank.h.effective", "rank.z.effective", "probe.h.test", "probe.z.test")
 _SHOWN: dict[str, tuple[str, ...]] = {
     "directclr": _RANKS,
+    "sparsehead-controls": (
+        "probe.h.test", "head.hoyer", "head.active_inputs", "rank.h.effective", "subset.share",
+        "subset.loss_masked", "generalisation.gap",
+    ),
     "bilevel": (
         "probe.h.test", "inner.gap", "inner.gap_fresh", "inner.gradient", "head.jacobian_rank",
         "head.data_dependence", "augmentation.h.cosine", "augmentation.z.cosine", "augmentation.h.r2",
