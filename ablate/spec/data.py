@@ -25,9 +25,8 @@ def _as_pairs(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise PydanticCustomError("grouping", "must be a mapping of group names to lists of classes")
     for name, classes in value.items():
-        listed = isinstance(classes, list | tuple)
-        if not listed or not all(isinstance(text, str) for text in (name, *classes)):
-            raise wrong(str(name), f"must be text and a list of texts (quote numbers), found {classes}")
+        if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+            raise wrong(str(name), f"must be a list of class names (quote numbers), found {classes}")
     return tuple((name, tuple(value[name])) for name in sorted(value))
 
 

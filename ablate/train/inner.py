@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +48,7 @@ class InnerLoop:
 
     def begin_epoch(self, epoch: int) -> None:
         if self.inner.start == "epoch":
-            self._redraw("head", self.spec.seed, epoch)
+            self._redraw(self.spec.seed, epoch)
 
     def steps(
         self,
@@ -65,7 +64,7 @@ class InnerLoop:
         Not to be called under autocast: within one context it keeps the weights that it cast first.
         """
         if self.inner.start == "batch":
-            self._redraw("head", self.spec.seed, step)
+            self._redraw(self.spec.seed, step)
         fixed = (h[0].detach(), h[1].detach())
         for group in self.optimiser.param_groups:
             group["lr"] = self.inner.lr * lr
@@ -101,6 +100,6 @@ class InnerLoop:
         v1, v2 = split.two_views(rows, self.spec.views, seed=seed, epoch=epoch)
         return self.method.encode(v1, v2), split.labels[rows]
 
-    def _redraw(self, *stream: Any) -> None:
+    def _redraw(self, *stream: int) -> None:
         redraw_head(self.head, self.spec, *stream)
         self.optimiser = self._fresh_optimiser()

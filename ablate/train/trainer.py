@@ -180,7 +180,7 @@ class Trainer:
         """The same, through the head as its inner steps leave it; the outer step does not reach the head."""
         with self._autocast():
             h = inner.method.encode(*self._views(rows))
-            if inner.inner.batch == "fresh":
+            if inner.inner.batch == "fresh" and inner.inner.steps:
                 inner_h, labels = inner.fresh(self.data.train, others, self.epoch)
             else:
                 inner_h, labels = h, self.data.train.labels[rows]

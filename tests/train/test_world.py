@@ -21,6 +21,9 @@ METHODS = ["simclr", "moco-v2", "moco-v3", "byol", "simsiam", "barlow-twins", "v
            "supervised"]  # fmt: skip
 
 
+INNER = {"steps": 2, "batch": "fresh", "start": "epoch"}
+
+
 def _loss_and_gradients(
     world: World, dtype: torch.dtype, batch_stats: str, method: str = "simclr"
 ) -> dict[str, Any]:
@@ -46,8 +49,9 @@ def _loss_and_gradients(
     return {"loss": total, "grads": grads, "stats": stats}
 
 
-def _train(world: World, epochs: int, precision: str = "fp32") -> dict[str, Any]:
-    trainer = Trainer(tiny_trial(compute={"precision": precision}), tiny_data(), world, CPU)
+def _train(world: World, epochs: int, precision: str = "fp32", **sections: Any) -> dict[str, Any]:
+    spec = tiny_trial(compute={"precision": precision}, **sections)
+    trainer = Trainer(spec, tiny_data(), world, CPU)
     reports = [report for report, _ in zip(trainer.epochs(), range(epochs), strict=False)]
     return {"losses": [r.loss for r in reports], "model": trainer.model.state_dict()}
 
@@ -62,6 +66,7 @@ def _worker(rank: int, size: int, folder: str) -> None:
         "local": _loss_and_gradients(world, torch.float64, "local"),
         "trained": _train(world, 2),
         "bf16": _train(world, 2, "bf16"),
+        "inner": _train(world, 2, inner=INNER),
         "methods": {m: _loss_and_gradients(world, torch.float64, "global", m) for m in METHODS},
     }
     torch.save(found, f"{folder}/rank{rank}.pt")
@@ -127,6 +132,13 @@ def test_training_keeps_the_workers_identical_and_close_to_one_worker(
     first, second = (found["trained"] for found in two_workers)
     alone = _train(World.single(), 2)
     assert first["losses"] == second["losses"]
+    assert all(torch.equal(first["model"][k], second["model"][k]) for k in alone["model"])
+    assert first["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+
+
+def test_two_workers_take_one_workers_inner_steps(two_workers: list[dict[str, Any]]) -> None:
+    first, second = (found["inner"] for found in two_workers)
+    alone = _train(World.single(), 2, inner=INNER)
     assert all(torch.equal(first["model"][k], second["model"][k]) for k in alone["model"])
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-4)
 
