@@ -32,6 +32,7 @@ _CODE_THAT_MATTERS = (
     "measure",
     "trial",
 )
+_AFTERWARDS = ("trial/artifacts.py", "trial/encoder.py", "trial/probe.py")  # only read what a trial left
 _LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ffcv")
 
 
@@ -57,7 +58,8 @@ def code_digest(spec: Spec | None = None) -> str:
 @cache
 def _code_digest(plugins: tuple[type[Spec], ...]) -> str:
     root = Path(__file__).parents[1]
-    files = sorted(f for name in _CODE_THAT_MATTERS for f in _sources(root / name))
+    found = (f for name in _CODE_THAT_MATTERS for f in _sources(root / name))
+    files = sorted(set(found) - {root / name for name in _AFTERWARDS})
     content = [[str(f.relative_to(root)), f.read_text()] for f in files]
     for model in plugins:
         below = source_files(model)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ablate.trial.diagnoses import DIAGNOSES
 from ablate.trial.measures import Probed, fit_probes, spectra, split_metrics, validation_metrics
 from ablate.trial.outcome import TrialFailure, describe_failure
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,10 @@ class TrialRun:
         correct, scores = split_metrics(self.trainer.model, self._probed(), self.data.test, self.spec)
         metrics = {f"{name}.test": score for name, score in scores.items()}
         for name in self.spec.measure.diagnose:
-            metrics |= DIAGNOSES[name](self.trainer.model, self.data, self.spec, self.device)
+            found = DIAGNOSES[name](self.trainer.model, self.data, self.spec, self.device)
+            metrics |= {key: value for key, value in found.items() if math.isfinite(value)}
+            if odd := [key for key, value in found.items() if not math.isfinite(value)]:
+                log.warning("left out, since not finite: %s", ", ".join(odd))
         if folder is not None:
             identity = self._identity(arm, stage, lineage)
             self._write_artifacts(folder, metrics, correct, identity)

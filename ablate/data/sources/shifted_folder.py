@@ -10,7 +10,7 @@ are left out:
   must be 1,000; an IN-9 folder such as ``00_dog`` is the label of its leading number (recalled, and read in
   public loaders), and the labels take its name.
 
-Nothing is downloaded. Every split of the training folder is in-distribution but the test split.
+Nothing is downloaded. Validation images are of the training folder, in distribution; only test is shifted.
 """
 
 from __future__ import annotations

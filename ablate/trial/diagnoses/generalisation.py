@@ -3,7 +3,8 @@
 Both in eval mode, under the trial's views, temperature and negatives, without margins or penalties, on
 equally many batches of one size (InfoNCE grows with it): ``optim.batch``, or less where the splits or 1,024
 images do not hold one. ``generalisation.train``, ``.held_out``, their difference ``.gap``, and the size,
-``.batch``.
+``.batch``. Validation images of a source's own may be of another distribution (group-shift): the gap has that
+in it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How far the head is from minimising the loss of a batch at fixed h (Gupta et al., arXiv 2212.11491).
 
 What the paper measured could not be read; proposed here: the batch's loss L(theta, phi) with everything as in
-training (new draws of its views, batch statistics), then 100 steps of Adam with learning rate 1e-3 on the
-head's weights alone. Penalties and weight decay are left out. Means over two batches of ``optim.batch``
-images, or less where 1,024 images do not hold two:
+training (new draws of its views, batch statistics), but in float32 whatever the trial's precision, then 100
+steps of Adam with learning rate 1e-3 on the head's weights alone. Penalties and weight decay are left out.
+Means over two batches of ``optim.batch`` images, or less where 1,024 images do not hold two:
 
 - ``inner.loss``: L at the trained head;
 - ``inner.gap``: L minus the lowest loss on the way, >= 0. A head with many weights can fit one batch, so
