@@ -148,9 +148,8 @@ def _outcome(p: Progress, record: TrialRecord) -> str:
 
 def _state(p: Progress) -> str:
     counts, best = p.counts(), p.best
-    lost = counts["FAILED"] + counts["COLLAPSED"]
-    states = {"running": counts["RUNNING"], "stopped": counts["PRUNED"], "failed": lost}
-    rare = {"paused": counts["PAUSED"], "repeated": len(p.duplicates)}
+    states = {"running": counts["RUNNING"], "stopped": counts["PRUNED"], "failed": counts["FAILED"]}
+    rare = {"collapsed": counts["COLLAPSED"], "paused": counts["PAUSED"], "repeated": len(p.duplicates)}
     states |= {name: count for name, count in rare.items() if count}
     parts = [", ".join(f"{count} {name}" for name, count in states.items())]
     if best:

@@ -28,7 +28,7 @@ def test_plain_lines_tell_every_end_and_every_stage() -> None:
     assert "[ 1/16] t0000 complete probe.h.val 0.3000  <- best" in lines[1]
     assert "[ 2/16] t0001 stopped at epoch 1 probe.h.val 0.1100" in lines[2]
     assert "t0002 collapsed at epoch 1: because of COLLAPSED" in lines[3]
-    assert "best 0.3000 (t0000) | 0 running, 1 stopped, 2 failed" in lines[4]
+    assert "best 0.3000 (t0000) | 0 running, 1 stopped, 1 failed, 1 collapsed" in lines[4]
     assert lines[5] == (
         "search done: best t0000, probe.h.val 0.3000; "
         "confirm: best, simclr, untrained, pixels on 3 fresh seeds"
