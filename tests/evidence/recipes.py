@@ -139,8 +139,14 @@ def by_arm(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
 def by_layer(rows: Sequence[dict[str, Any]], probes: Sequence[str]) -> str:
     names = arms(rows)
     lines = [f"| layer | factor | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
-    for key in probes:
+    for key in sorted(probes, key=_forward):
         layer, factor = key.removeprefix("layers.").removesuffix(".probe").rsplit(".", 1)
         cells = [interval(values(rows, arm, key)) for arm in names]
         lines.append(f"| {layer} | {factor} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _forward(probe: str) -> tuple[int, str]:
+    """Layers in the order that an image passes them."""
+    place = {"stem": 0, "stage": 1, "h": 2, "head": 3, "z": 4}
+    return place[probe.split(".")[1]], probe
