@@ -14,7 +14,7 @@ from ablate.spec.sweep import ConfirmSpec
 from ablate.spec.trial import TrialSpec
 
 BEST = "best"
-_UNTRAINED = {"optim.epochs": 0, "optim.warmup_epochs": 0.0}
+_UNTRAINED = {"optim.epochs": 0, "optim.warmup_epochs": 0.0, "inner": None}
 CONTROLS: dict[str, dict[str, Any]] = {
     "untrained": _UNTRAINED,
     "pixels": {**_UNTRAINED, "encoder": {"kind": "pixels"}, "head": {"kind": "none"}},
