@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from torch import Tensor
+
 from ablate.durable import in_words
-from ablate.model import build_model
+from ablate.model.methods import build_method
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import AdamW
 from ablate.sweep.driver import DriverError
@@ -41,9 +44,15 @@ def check_disk(sweep: SweepSpec, runs: Path) -> None:
 
 def sizes(sweep: SweepSpec) -> tuple[int, int]:
     """Bytes of one trial's artifacts, which are mostly its weights, and of one checkpoint."""
-    weights = sum(t.numel() * t.element_size() for t in build_model(sweep.base).state_dict().values())
-    optimiser = 2 if isinstance(sweep.base.optim, AdamW) else 1  # numbers kept for each weight
-    return weights, weights * (1 + optimiser)
+    method = build_method(sweep.base, classes=2)  # the data are not read here, and a classifier is small
+    moments = 2 if isinstance(sweep.base.optim, AdamW) else 1  # numbers kept for each trained weight
+    trained = _bytes(p for p in method.parameters() if p.requires_grad)
+    whole = _bytes(method.state_dict().values())  # with a momentum copy, a queue, a predictor
+    return _bytes(method.model.state_dict().values()), whole + moments * trained
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def _existing(path: Path) -> Path:

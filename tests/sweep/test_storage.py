@@ -19,6 +19,7 @@ from ablate.ledger import Ledger, LedgerBusy, LedgerError, Store, StoreError, ca
 from ablate.ledger.bucket import read_segments
 from ablate.search import replay
 from ablate.spec.sweep import SweepSpec
+from ablate.spec.trial import TrialSpec
 from ablate.sweep.disk import check_disk, sizes
 from ablate.sweep.driver import Driver, DriverError
 from ablate.sweep.inline import run_inline
@@ -332,12 +333,14 @@ def test_room_is_looked_at_before_the_start(
         assert ("5 trials may need up to" in caplog.text) == warned
 
 
-def test_the_sizes_are_those_of_real_files(tmp_path: Path) -> None:
-    trainer = Trainer(SWEEP.base, tiny_data(SWEEP.base.optim.batch), World.single(), torch.device("cpu"))
+@pytest.mark.parametrize("method", [{"kind": "simclr"}, {"kind": "byol"}, {"kind": "moco-v2", "queue": 512}])
+def test_the_sizes_are_those_of_real_files(tmp_path: Path, method: dict[str, Any]) -> None:
+    base = TrialSpec.model_validate({**SWEEP.base.as_dict(), "method": method, "loss": {}})
+    trainer = Trainer(base, tiny_data(base.optim.batch), World.single(), torch.device("cpu"))
     next(iter(trainer.epochs()))
     state = trainer.state_dict()
-    artifacts, checkpoint = sizes(SWEEP)
+    artifacts, checkpoint = sizes(SWEEP.model_copy(update={"base": base}))
     whole = save_checkpoint(state, 1, tmp_path)
-    weights = save_checkpoint(state["model"], 2, tmp_path)
+    weights = save_checkpoint(trainer.model.state_dict(), 2, tmp_path)
     assert Path(whole.path).stat().st_size == pytest.approx(checkpoint, rel=0.2)
     assert Path(weights.path).stat().st_size == pytest.approx(artifacts, rel=0.2)
