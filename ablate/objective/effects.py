@@ -18,7 +18,7 @@ few nearly identical pairs can carry the mean.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 import torch
 from torch import Tensor
@@ -40,33 +40,17 @@ class MarginOptions(TypedDict, total=False):
 
 
 def anchor_losses(
-    cos: Tensor,
-    rest: Tensor,
-    *,
-    temperature: float,
-    margin_angular: float = 0.0,
-    margin_subtractive: float = 0.0,
-    effect: Effect = "margin",
-    emphasis: float = 1.0,
-    mean_one: bool = False,
+    cos: Tensor, rest: Tensor, *, temperature: float, **margin: Unpack[MarginOptions]
 ) -> Tensor:
     """-log(e^{m(c)/t} / (e^{m(c)/t} + e^rest)) of each anchor: [M], each >= 0.
 
     cos: cosines of the positives [M]. rest: log of the sum of e^{c_j/t} over each anchor's negatives [M].
     Raises ValueError on an unknown effect or |m1| > pi / 2.
     """
-    if effect == "margin":
-        return -logsigmoid(margin_positive(cos, margin_angular, margin_subtractive) / temperature - rest)
-    a, b = gradient_scales(
-        cos,
-        rest,
-        temperature=temperature,
-        margin_angular=margin_angular,
-        margin_subtractive=margin_subtractive,
-        effect=effect,
-        emphasis=emphasis,
-        mean_one=mean_one,
-    )
+    if margin.get("effect", "margin") == "margin":
+        angular, subtractive = margin.get("margin_angular", 0.0), margin.get("margin_subtractive", 0.0)
+        return -logsigmoid(margin_positive(cos, angular, subtractive) / temperature - rest)
+    a, b = gradient_scales(cos, rest, temperature=temperature, **margin)
     return _scaled(-logsigmoid(_scaled(cos, a) / temperature - rest), b)
 
 

@@ -26,6 +26,7 @@ from ablate.objective import (
     supcon,
     vicreg,
 )
+from ablate.objective.effects import MarginOptions
 from ablate.spec.base import Spec
 from ablate.spec.loss import (
     Alignment,
@@ -102,7 +103,7 @@ def _contrast(spec: InfoNCE, z1: Tensor, z2: Tensor, world: World) -> Tensor:
         world.rank * len(z1),
         temperature=spec.temperature,
         negatives=spec.negatives,
-        **_margin(spec),
+        **margin_options(spec),
     )
 
 
@@ -113,11 +114,12 @@ def _against_keys(spec: InfoNCE, query: Tensor, key: Tensor, queue: Tensor | Non
         world.rank * len(query),
         queue=queue,
         temperature=spec.temperature,
-        **_margin(spec),
+        **margin_options(spec),
     )
 
 
-def _margin(spec: InfoNCE) -> dict[str, Any]:
+def margin_options(spec: InfoNCE) -> MarginOptions:
+    """The margin of ``spec`` as the keywords of every InfoNCE in ``objective``."""
     margin = spec.margin
     return {
         "margin_angular": margin.angular,

@@ -151,13 +151,14 @@ class Trainer:
         else:
             embedded = self._embed(rows)
         loss = loss_share(self.spec.loss, embedded, self.data.train.labels[rows], self.world)
-        penalty = self.sparsifier.loss() if self.sparsifier and not self.inner else 0.0
+        sparsifier = None if self.inner else self.sparsifier  # else the head's own steps have applied it
+        penalty = sparsifier.loss() if sparsifier else 0.0
         # The penalty is the same on every worker and gradients are summed, so each adds its share.
         (loss + penalty / self.world.size).backward()  # type: ignore[no-untyped-call]
         self.world.sum_([p.grad for p in self.method.parameters() if p.grad is not None])
         self.optimiser.step()
-        if self.sparsifier and not self.inner:
-            self.sparsifier.after_step(self.optimiser)
+        if sparsifier:
+            sparsifier.after_step(self.optimiser)
         self.method.after_step(embedded, (step + 1) / self._total_steps, self.world.gather)
         return loss.detach()
 

@@ -86,7 +86,7 @@ def probe_trial(
         _, scores = split_metrics(model, probes, data.test, spec)
         metrics |= {f"{name}.test": score for name, score in scores.items()}
         for name in spec.measure.diagnose:
-            metrics |= DIAGNOSES[name](model, data, spec, device)
+            metrics |= DIAGNOSES[name](model, data, spec)
     except Diverged as error:
         raise ArtifactError(f"{folder}: this model cannot be measured: {error}") from error
     return ProbeResult(spec, data.digest, metrics, tuple(_notes(folder, spec, data.digest)))

@@ -153,7 +153,7 @@ class TrialRun:
         correct, scores = split_metrics(self.trainer.model, self._probed(), self.data.test, self.spec)
         metrics = {f"{name}.test": score for name, score in scores.items()}
         for name in self.spec.measure.diagnose:
-            found = DIAGNOSES[name](self.trainer.model, self.data, self.spec, self.device)
+            found = DIAGNOSES[name](self.trainer.model, self.data, self.spec)
             metrics |= {key: value for key, value in found.items() if math.isfinite(value)}
             if odd := [key for key, value in found.items() if not math.isfinite(value)]:
                 log.warning("left out, since not finite: %s", ", ".join(odd))

@@ -7,12 +7,10 @@ Its argument is a folder, SCRATCH. Each cell runs a sweep in ``SCRATCH/<cell>/``
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import traceback
@@ -34,6 +32,7 @@ from ablate.sweep.ray_backend import run_on_ray
 from tests.evidence import struck
 from tests.evidence.fault_sweeps import GANGS, PLAIN, TWO_SLOTS, keep
 from tests.evidence.harness import ROOT
+from tests.sweep.other_job import cpus_held
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 PATIENCE = 240.0  # seconds
@@ -77,46 +76,12 @@ def cleaned_slowly(runs: Path, cache: Path) -> str:
         ray_backend.Leases = Leases  # type: ignore[misc]
 
 
-HOLDER = """
-    import sys
-    import ray
-    from ray.util import placement_group
-    ray.init(address=sys.argv[1], log_to_driver=False)
-    ray.get(placement_group([{"CPU": 1}, {"CPU": 1}]).ready())
-    print("holding", flush=True)
-    sys.stdin.read()
-"""
-
-
-class Listener(logging.Handler):
-    """Ends the other job when the sweep says what it misses."""
-
-    def __init__(self, holder: subprocess.Popen[str]) -> None:
-        super().__init__()
-        self.heard = ""
-        self._holder = holder
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard = self.heard or record.getMessage()
-        assert self._holder.stdin is not None
-        self._holder.stdin.close()
-
-
 def crowded(runs: Path, cache: Path) -> str:
-    program = [sys.executable, "-c", textwrap.dedent(HOLDER), ray.get_runtime_context().gcs_address]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "holding\n"
-        listener, logger = Listener(holder), logging.getLogger("ablate.sweep.capacity")
-        logger.addHandler(listener)
-        try:
-            begin(PLAIN, runs, cache)
-        finally:
-            logger.removeHandler(listener)
-            holder.kill()
-    if "CPU needed, 0 of 2 free, 2 CPU of them held by other Ray jobs" not in listener.heard:
-        raise RuntimeError(f"the missing resource was not named: {listener.heard!r}")
-    return listener.heard.split(". ")[0]
+    with cpus_held(ray.get_runtime_context().gcs_address) as heard:
+        begin(PLAIN, runs, cache)
+    if not heard or "CPU needed, 0 of 2 free, 2 CPU of them held by other Ray jobs" not in heard[0]:
+        raise RuntimeError(f"the missing resource was not named: {heard!r}")
+    return heard[0].split(". ")[0]
 
 
 def orphaned(runs: Path, cache: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
@@ -30,6 +29,7 @@ from ablate.sweep.post import Post
 from ablate.sweep.ray_backend import run_on_ray
 from ablate.trial import run_trial
 from tests.sweep.fakes import FakeTrial, arm, real_or_stuck, sweep, value
+from tests.sweep.other_job import cpus_held
 
 Events = list[dict[str, Any]]
 
@@ -157,47 +157,14 @@ def test_a_gang_with_a_rank_that_stands_still_is_ended(tmp_path: Path, cache: Pa
     assert (abandoned["epoch"], abandoned["reason"]) == (1, "stall: no step of training for 0.25 minutes")
 
 
-HOLDER = """
-    import sys
-    import ray
-    from ray.util import placement_group
-    ray.init(address=sys.argv[1], log_to_driver=False)
-    ray.get(placement_group([{"CPU": 1}, {"CPU": 1}]).ready())
-    print("holding", flush=True)
-    sys.stdin.read()
-"""
-
-
-class Listener(logging.Handler):
-    """Ends the other job when the sweep says what it misses."""
-
-    def __init__(self, holder: subprocess.Popen[str]) -> None:
-        super().__init__()
-        self.heard: list[str] = []
-        self._holder = holder
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(record.getMessage())
-        assert self._holder.stdin is not None
-        self._holder.stdin.close()
-
-
 @pytest.mark.timeout(900)  # starts of gangs, and Ray's workers yield to whatever else runs
 def test_a_gang_waits_for_what_another_job_holds_and_says_what_it_is(
     cluster: str, tmp_path: Path, cache: Path
 ) -> None:
-    program = [sys.executable, "-c", textwrap.dedent(HOLDER), cluster]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "holding\n"
-        listener = Listener(holder)
-        logging.getLogger("ablate.sweep.capacity").addHandler(listener)
-        try:
-            events = finish(Driver(sweep("waits", trials=2, slots=2, workers=2), tmp_path), cache)
-        finally:
-            logging.getLogger("ablate.sweep.capacity").removeHandler(listener)
-    assert "the sweep waits for room in the cluster: 2 CPU needed, 0 of 2 free" in listener.heard[0]
-    assert "2 CPU of them held by other Ray jobs" in listener.heard[0]
+    with cpus_held(cluster) as heard:
+        events = finish(Driver(sweep("waits", trials=2, slots=2, workers=2), tmp_path), cache)
+    assert "the sweep waits for room in the cluster: 2 CPU needed, 0 of 2 free" in heard[0]
+    assert "2 CPU of them held by other Ray jobs" in heard[0]
     check_every_result_belongs_to_its_configuration(events)
     assert of(events, "abandoned") == []
 

@@ -17,7 +17,6 @@ from ablate.trial.diagnoses import DIAGNOSES
 from ablate.trial.diagnoses.sample import batches, pairs, sample
 from tests.train.synthetic import tiny_data, tiny_trial
 
-CPU = torch.device("cpu")
 COLOURS = {"preset": "photos-32", "size": 16}
 
 
@@ -25,7 +24,7 @@ def diagnosed(
     name: str, spec: TrialSpec, model: ContrastiveModel | None = None, data: Dataset | None = None
 ) -> dict[str, float]:
     """Metrics without their prefix, which is the diagnosis' own."""
-    found = DIAGNOSES[name](model or build_model(spec), data or tiny_data(), spec, CPU)
+    found = DIAGNOSES[name](model or build_model(spec), data or tiny_data(), spec)
     assert all(key.startswith(f"{name}.") for key in found)
     return {key.removeprefix(f"{name}."): value for key, value in found.items()}
 

@@ -12,25 +12,23 @@ from ablate.model import build_model
 from ablate.trial.diagnoses.margins import margins
 from tests.train.synthetic import tiny_data, tiny_trial
 
-CPU = torch.device("cpu")
-
 
 def diagnosed(**changes: Any) -> dict[str, float]:
     spec = tiny_trial(**changes)
-    return margins(build_model(spec).train(), tiny_data(), spec, CPU)
+    return margins(build_model(spec).train(), tiny_data(), spec)
 
 
 def test_without_a_margin_all_factors_are_one_and_the_model_stays_as_it_was() -> None:
     spec, data = tiny_trial(), tiny_data()
     model = build_model(spec).train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = margins(model, data, spec, CPU)
+    found = margins(model, data, spec)
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert found["margins.A"] == found["margins.B"] == found["margins.AB"] == 1
     assert found["margins.beyond"] == 0
     assert all(math.isfinite(value) for value in found.values())
-    assert found == margins(model, data, spec, CPU)
+    assert found == margins(model, data, spec)
 
 
 def test_it_follows_the_trials_margin_and_effect() -> None:

@@ -14,8 +14,6 @@ from ablate.spec.trial import TrialSpec
 from ablate.trial.diagnoses import DIAGNOSES
 from tests.train.synthetic import tiny_data, tiny_trial
 
-CPU = torch.device("cpu")
-
 
 def two_factors(count: int, seed: int, *, agree: float = 0.5) -> Split:
     """16 x 16 images: red says one factor, green, as strongly, the other; blue is noise."""
@@ -52,12 +50,12 @@ class Weighed(nn.Module):
 
 def diagnose(name: str, head: nn.Module, data: Dataset, spec: TrialSpec) -> dict[str, float]:
     model = ContrastiveModel(Channels(), head)
-    return DIAGNOSES[name](model, data, spec, CPU)
+    return DIAGNOSES[name](model, data, spec)
 
 
 def test_every_layer_is_probed_for_every_factor() -> None:
     spec = tiny_trial()
-    metrics = DIAGNOSES["layers"](build_model(spec), dataset(), spec, CPU)
+    metrics = DIAGNOSES["layers"](build_model(spec), dataset(), spec)
     layers = {name.removeprefix("layers.").rsplit(".", 2)[0] for name in metrics}
     assert {"h", "z", "head.1"} < layers
     for layer in layers:
@@ -65,7 +63,7 @@ def test_every_layer_is_probed_for_every_factor() -> None:
             for kind in ("probe", "knn", "share"):
                 assert 0 <= metrics[f"layers.{layer}.{factor}.{kind}"] <= 1
     assert metrics["layers.stem.core.probe"] > 0.9
-    single = DIAGNOSES["layers"](build_model(spec), tiny_data(), spec, CPU)
+    single = DIAGNOSES["layers"](build_model(spec), tiny_data(), spec)
     assert set(single) == {n.replace("core", "label") for n in metrics if "core" in n}
 
 
@@ -109,6 +107,6 @@ def test_the_model_is_left_in_its_mode() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for name in ("layers", "factors"):
         data = dataset()
-        DIAGNOSES[name](model, replace(data, train=data.val), spec, CPU)
+        DIAGNOSES[name](model, replace(data, train=data.val), spec)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -29,7 +29,6 @@ def augmentation(
     model: ContrastiveModel,
     data: Dataset,
     spec: TrialSpec,
-    device: torch.device,  # noqa: ARG001
 ) -> dict[str, float]:
     taken = [sample(_NAME, split, spec, IMAGES // 2) for split in (data.train, data.val)]
     train, val = (pairs(_NAME, model, some, spec) for some in taken)

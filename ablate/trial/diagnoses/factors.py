@@ -13,8 +13,6 @@ training are of all of it.
 
 from __future__ import annotations
 
-import torch
-
 from ablate.data import Dataset
 from ablate.measure import GroupScores, fit_dfr, fit_probe, group_scores
 from ablate.model import ContrastiveModel
@@ -26,11 +24,9 @@ from ablate.trial.diagnoses.sample import IMAGES, sample
 _NAME = "factors"
 
 
-def factors(
-    model: ContrastiveModel, data: Dataset, spec: TrialSpec, device: torch.device
-) -> dict[str, float]:
+def factors(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
     splits = [sample(_NAME, split, spec, IMAGES) for split in (data.train, data.val, data.test)]
-    features = [features_of(model, split, spec, device) for split in splits]
+    features = [features_of(model, split, spec) for split in splits]
     train_groups, classes = data.groups(data.train), len(data.class_names)
     seed, choices = stream_seed("probe", spec.seed), spec.measure.probe_l2
     (train, val, test), metrics = splits, dict[str, float]()

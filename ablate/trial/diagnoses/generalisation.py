@@ -25,7 +25,6 @@ def generalisation(
     model: ContrastiveModel,
     data: Dataset,
     spec: TrialSpec,
-    device: torch.device,  # noqa: ARG001
 ) -> dict[str, float]:
     """Raises TypeError for a loss that is not InfoNCE; a valid spec does not ask for it."""
     size = min(spec.optim.batch, IMAGES, len(data.train.labels), len(data.val.labels))

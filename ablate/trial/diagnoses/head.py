@@ -19,7 +19,7 @@ _WORK = 2**31  # products, of their decompositions: of large heads fewer are tak
 _CHUNK = 256
 
 
-def head(model: ContrastiveModel, data: Dataset, spec: TrialSpec, device: torch.device) -> dict[str, float]:  # noqa: ARG001
+def head(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
     images = sample("head-jacobian", data.val, spec, IMAGES).images
     was_training = model.training
     model.eval()

@@ -42,10 +42,10 @@ class _Batch:
     labels: Tensor
 
 
-def inner(model: ContrastiveModel, data: Dataset, spec: TrialSpec, device: torch.device) -> dict[str, float]:
+def inner(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
     """Raises TypeError for a method with more than encoder and head; a valid spec does not ask for it."""
     # Not a copy of the model: its batch norms may wait for other workers, which these do not.
-    method = build_method(spec, classes=len(data.class_names)).to(device)
+    method = build_method(spec, classes=len(data.class_names)).to(data.train.images.device)
     if not isinstance(method, Siamese):
         raise TypeError(f"{spec.method.kind} has no loss that encoder and head share")
     method.model.load_state_dict(model.state_dict())

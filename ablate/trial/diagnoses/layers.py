@@ -31,10 +31,10 @@ _NAME = "layers"
 _CHUNK = 256  # images that are floats at once
 
 
-def layers(model: ContrastiveModel, data: Dataset, spec: TrialSpec, device: torch.device) -> dict[str, float]:
+def layers(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
     fitted = data.val if isinstance(spec.data, OwnValidation) else data.train
     train, test = (sample(_NAME, split, spec, IMAGES) for split in (fitted, data.test))
-    of_train, of_test = (features_of(model, split, spec, device) for split in (train, test))
+    of_train, of_test = (features_of(model, split, spec) for split in (train, test))
     metrics: dict[str, float] = {}
     for layer, x in of_train.items():
         query = of_test[layer]
@@ -55,12 +55,10 @@ def layers(model: ContrastiveModel, data: Dataset, spec: TrialSpec, device: torc
     return metrics
 
 
-def features_of(
-    model: ContrastiveModel, split: Split, spec: TrialSpec, device: torch.device
-) -> dict[str, Tensor]:
+def features_of(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, Tensor]:
     """Features float32 [N, D_layer] of every layer, of the split's images as probes see them."""
     parts = [
-        layer_features(model.encoder, model.head, plain_view(images.to(device), spec.views))
+        layer_features(model.encoder, model.head, plain_view(images, spec.views))
         for images in torch.split(split.images, _CHUNK)
     ]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -8,13 +8,12 @@ the numbers describe the embedding, not its loss.
 
 from __future__ import annotations
 
-import torch
-
 from ablate.data import Dataset
 from ablate.measure.margins import Anchors, anchors_of, margin_statistics
 from ablate.model import ContrastiveModel
 from ablate.spec.loss import InfoNCE
 from ablate.spec.trial import TrialSpec
+from ablate.train.criterion import margin_options
 from ablate.trial.diagnoses.sample import IMAGES, batches, pairs
 
 _NAME = "margins"
@@ -24,7 +23,6 @@ def margins(
     model: ContrastiveModel,
     data: Dataset,
     spec: TrialSpec,
-    device: torch.device,  # noqa: ARG001
 ) -> dict[str, float]:
     """``margins.theta.q50`` and so on, as ``measure.margins.margin_statistics`` names them.
 
@@ -33,7 +31,7 @@ def margins(
     loss = spec.loss
     if not isinstance(loss, InfoNCE):
         raise TypeError(f"measure.diagnose: margins is of InfoNCE's gradients, not of {loss.kind}'s")
-    margin, found = loss.margin, []
+    found = []
     for some in batches(_NAME, data.train, spec, spec.optim.batch, IMAGES):
         embedded = pairs(_NAME, model, some, spec)
         anchors = anchors_of(
@@ -41,12 +39,8 @@ def margins(
             embedded.z2,
             temperature=loss.temperature,
             negatives=loss.negatives,
-            margin_angular=margin.angular,
-            margin_subtractive=margin.subtractive,
-            effect=margin.effect,
-            emphasis=margin.emphasis,
-            mean_one=margin.mean_one,
+            **margin_options(loss),
         )
         found.append(anchors)
-    statistics = margin_statistics(Anchors.join(found), margin_angular=margin.angular)
+    statistics = margin_statistics(Anchors.join(found), margin_angular=loss.margin.angular)
     return {f"{_NAME}.{name}": value for name, value in statistics.items()}

@@ -27,7 +27,7 @@ _NAME = "subset"
 _BATCHES = 8
 
 
-def subset(model: ContrastiveModel, data: Dataset, spec: TrialSpec, device: torch.device) -> dict[str, float]:  # noqa: ARG001
+def subset(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
     was_training = model.training
     model.eval()
     subsets: list[Tensor] = []
