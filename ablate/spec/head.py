@@ -54,6 +54,8 @@ class NoHead(Spec):
 
 
 class LinearHead(Spec):
+    """z = W h (+ b)."""
+
     kind: Literal["linear"] = "linear"
     out: int = Field(64, ge=2, le=8192)
     bias: bool = False

@@ -16,6 +16,8 @@ from ablate.spec.base import Spec
 
 
 class InnerSpec(Spec):
+    """K steps of the head in every step of the encoder."""
+
     steps: int = Field(ge=0, le=1000, description="K, head updates a batch; 0: a head that stays as drawn")
     lr: float = Field(1.0, gt=0, le=100, description="of the head, in units of the encoder's present lr")
     batch: Literal["same", "fresh"] = Field(

@@ -62,6 +62,8 @@ class PositiveMargin(Spec):
 
 
 class InfoNCE(Spec):
+    """Softmax of the positive's cosine among the negatives' (objective/info_nce.py)."""
+
     kind: Literal["info-nce"] = "info-nce"
     temperature: float = Field(0.2, gt=0, le=10)
     negatives: Literal["two_view", "other_view"] = Field(
@@ -118,6 +120,8 @@ class SpectralLoss(_NoPositive):
 
 
 class SupConLoss(Spec):
+    """InfoNCE whose positives are all images of the anchor's class (Khosla et al., arXiv 2004.11362)."""
+
     kind: Literal["supcon"] = "supcon"
     temperature: float = Field(0.1, gt=0, le=10)
     margin: Margin = Margin()

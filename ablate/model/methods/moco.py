@@ -22,6 +22,8 @@ from ablate.spec.method import MoCoV2
 
 
 class QueueMoCo(Method):
+    """View 1 -> queries [B, d]; view 2 through the copy -> keys [B, d]; and a queue [K, d] of older keys."""
+
     def __init__(self, spec: MoCoV2, model: ContrastiveModel, width: int, *, apart: bool) -> None:
         super().__init__(model, apart=apart)
         self.spec = spec

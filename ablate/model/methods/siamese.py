@@ -15,6 +15,8 @@ from ablate.spec.method import BarlowTwins, SimCLR, SpectralContrastive, SupCon,
 
 
 class Siamese(Method):
+    """Views [B, 3, S, S] -> h [B, D] -> z [B, d] of both, in two parts: `inner` needs what lies between."""
+
     def forward(self, v1: Tensor, v2: Tensor) -> TwoViews:
         return self.project(*self.encode(v1, v2))
 

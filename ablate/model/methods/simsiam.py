@@ -11,6 +11,8 @@ from ablate.spec.method import SimSiam as SimSiamSpec
 
 
 class SimSiam(Method):
+    """Predictions [B, d] of each view, paired with the other view's z [B, d], which gets no gradient."""
+
     def __init__(self, spec: SimSiamSpec, model: ContrastiveModel, width: int, *, apart: bool) -> None:
         super().__init__(model, apart=apart)
         self.predictor = build_predictor(spec.predictor, width)

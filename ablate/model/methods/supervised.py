@@ -12,6 +12,8 @@ from ablate.spec.method import Supervised as SupervisedSpec
 
 
 class Supervised(Method):
+    """Both views -> logits [2B, C] of a linear layer on z."""
+
     def __init__(self, model: ContrastiveModel, sizes: Sizes, *, apart: bool) -> None:
         super().__init__(model, apart=apart)
         self.classifier = nn.Linear(sizes.z, sizes.classes)
