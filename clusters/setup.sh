@@ -68,5 +68,7 @@ echo "setup: installing the pinned set into $venv (minutes on a new machine)"
 "$venv/bin/python" -m pip install --quiet --upgrade pip
 "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 "$venv/bin/python" -c "import $modules" || fail "the installed packages do not import; see the error above"
+# Compiled once a machine, here, so that no trial has to wait for it.
+"$venv/bin/python" -c "import ablate.data.view_kernel" || fail "the views cannot be compiled; see the error above"
 printf '%s\n' "$wanted" >"$stamp"
 echo "setup: done"

@@ -23,7 +23,12 @@ MAY_IMPORT = {
     "report": {"spec", "ledger"},
     "cluster": {"spec"},
 }
-ONLY_IN = {"ray": {"sweep", "cluster", "bench"}, "mlflow": {"tracking"}, "ffcv": {"data"}}
+ONLY_IN = {
+    "ray": {"sweep", "cluster", "bench"},
+    "mlflow": {"tracking"},
+    "ffcv": {"data", "bench"},
+    "numba": {"data"},
+}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

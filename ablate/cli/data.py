@@ -1,4 +1,4 @@
-"""`ablate data`: what can be read, what has been built, and what a data set holds."""
+"""`ablate data`: what can be read, what has been built, what a data set holds, and what is seen of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ablate.cli.contact_sheet import EPOCHS, contact_sheet
+from ablate.cli.errors import refuse
 from ablate.data import Beton, Split, build, default_cache, load
 from ablate.spec import TrialSpec, load_sweep, load_trial
 from ablate.spec.layers import read_layers
@@ -70,6 +72,23 @@ def inspect_for(file: Path, overrides: Sequence[str], cache: Path | None) -> Non
     table.add_row("all", *(str(len(s.labels)) for s in splits))
     console.print(_summary(beton), highlight=False, soft_wrap=True)
     console.print(table)
+
+
+def views_for(file: Path, overrides: Sequence[str], images: int, out: Path, cache: Path | None) -> None:
+    """Write a picture of training images of ``file`` and their views. Raises SpecError or DataError."""
+    spec = _trial_of(file, overrides)
+    where = cache or default_cache()
+    cpu = torch.device("cpu")
+    train = load(spec.data, seed=spec.seed, cache=where, device=cpu, threads=1, images="stream").train
+    count = min(images, len(train.labels))
+    rows = torch.arange(count) * (len(train.labels) // count)
+    sheet = contact_sheet(train, rows, spec.views, seed=spec.seed, title=f"{file.name}, seed {spec.seed}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(out)
+    except (OSError, ValueError) as error:  # a format that Pillow does not know is a ValueError
+        refuse(f"{out}: cannot be written as a picture ({error}); name another file with --out")
+    Console().print(f"{out}: {count} images, {2 * EPOCHS} views each", highlight=False, soft_wrap=True)
 
 
 def _per_class(split: Split, classes: int) -> list[int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
-from ablate.data import build, default_cache
+from ablate.data import build, default_cache, residence
 from ablate.spec import TrialSpec, spec_hash
 from ablate.trial import EpochReport, TrialResult, run_trial
 
@@ -18,8 +19,12 @@ def train_one(spec: TrialSpec, folder: Path | None, cache: Path | None, threads:
     """Run ``spec`` and print its course; whether it ended COMPLETE. Raises DataError before it starts."""
     console = Console()
     cache = cache or default_cache()
-    build(spec.data, cache, progress=console.is_terminal, threads=threads)
+    beton = build(spec.data, cache, progress=console.is_terminal, threads=threads)
     console.print(f"trial {spec_hash(spec)}", highlight=False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    console.print(
+        f"images {residence(beton, spec.compute.images, device).why}", highlight=False, soft_wrap=True
+    )
     result = run_trial(
         spec,
         folder=folder,

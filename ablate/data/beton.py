@@ -1,9 +1,9 @@
-"""Betons: a source's images written once, decoded and of one size, in a folder named by their content.
+"""Betons: a source's images written once, of one size, in a folder named by their content.
 
 ``cache/<digest>/`` holds ``train.beton``, ``test.beton``, ``val.beton`` if the source has a validation split
 of its own, and ``meta.json``. It is written under another name and renamed when whole, by one builder at a
 time, so it is either complete or not there. A sample is its image, the alternate picture if the source has
-them, its group, and its label in every factor.
+them, its group, and its label in every factor. Pictures are raw pixels, or JPEGs where ``data.jpeg`` says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ablate.data.choose import choose_stratified, joint_labels
 from ablate.data.corruptions import corrupted
 from ablate.data.error import DataError
-from ablate.data.ffcv_io import Layout, Samples, read_beton, write_beton
+from ablate.data.ffcv_io import Layout, Samples, read_samples, write_beton
 from ablate.data.fingerprint import files_digest
 from ablate.data.sources import Decode, Image, Indices, Part, Source, group_classes, kind_of
 from ablate.durable import sync
@@ -59,7 +59,7 @@ class Beton:
 
     @property
     def pixels(self) -> int:
-        """Bytes of all its pixels in memory."""
+        """Bytes of all its pixels in memory, whatever its files take."""
         images = (self.train + self.test + (self.val or 0)) * (1 + self.alternates)
         return images * self.side[0] * self.side[1] * 3
 
@@ -67,14 +67,14 @@ class Beton:
         """The file of ``split``, "train", "test" or "val"."""
         return self.folder / f"{split}.beton"
 
-    def read(self, split: str) -> Samples:
-        """Samples of ``split``: image and alternate picture; group, and one label a factor.
+    def samples(self, split: str) -> Samples:
+        """Those of ``split``: image and alternate picture, still on disk; group, and one label a factor.
 
         Raises DataError if the file is damaged.
         """
         try:
-            return read_beton(self.path(split), Layout(1 + self.alternates, 1 + len(self.factors)))
-        except (OSError, ValueError, AssertionError) as error:
+            return read_samples(self.path(split), Layout(1 + self.alternates, 1 + len(self.factors)))
+        except (OSError, ValueError, LookupError, AssertionError) as error:
             raise DataError(
                 f"{self.path(split)}: damaged ({error}). Delete {self.folder} to have it built anew."
             ) from error
@@ -96,6 +96,8 @@ def data_digest(spec: DataSpec, cache: Path) -> str:
     content |= {name: spec.as_dict()[name] for name in ("coarse", "corruption")}
     if isinstance(spec, OwnValidation):
         content["validation"] = spec.validation
+    if (jpeg := _jpeg(spec)) is not None:
+        content["jpeg"] = jpeg
     if files := [file.absolute() for file in kind.files(spec)]:
         root = Path(os.path.commonpath([f.parent for f in files]))
         content["files"] = files_digest(root, files, cache)
@@ -191,7 +193,8 @@ def _write_splits(
             numbers = [part.groups, *(part.factors[name] for name in source.names)]
             samples = zip(*pictures, *(n[indices].tolist() for n in numbers), strict=True)
             layout = Layout(len(pictures), len(numbers))
-            write_beton(folder / f"{split}.beton", samples, layout, len(indices), side)
+            path = folder / f"{split}.beton"
+            write_beton(path, samples, layout, len(indices), side, jpeg=_jpeg(spec))
     return {
         "source": spec.as_dict(),
         "class_names": list(source.class_names),
@@ -203,6 +206,12 @@ def _write_splits(
         **{split: len(indices) for split, indices in chosen.items()},
         "bytes": {split: (folder / f"{split}.beton").stat().st_size for split in chosen},
     }
+
+
+def _jpeg(spec: DataSpec) -> int | None:
+    """The quality of its JPEGs; None: raw pixels, and all there is for most kinds of source."""
+    jpeg: int | None = getattr(spec, "jpeg", None)
+    return jpeg
 
 
 def _choose(source: Source, part: Part, count: int | None, split: str) -> Indices:

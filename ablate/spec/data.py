@@ -49,6 +49,9 @@ Grouping = Annotated[
 ]
 
 
+Images = Literal["auto", "resident", "stream"]  # where a trial has its images, see ``compute.images``
+
+
 class CorruptionSpec(Spec):
     """A common corruption in the manner of CIFAR-10-C, made by us with our own constants."""
 
@@ -113,9 +116,18 @@ _RESOLUTION = Field(
     description="images are resized and centre-cropped to this square; null: they already are one size",
 )
 
+_JPEG = Field(
+    None,
+    ge=50,
+    le=100,
+    description="the built data set keeps its images as JPEGs of this quality, of which 90 takes about a "
+    "ninth of the space and each reading more time: no longer exactly the source's pixels; null: raw pixels",
+)
+
 
 class _Photos(SeededValidation):
     resolution: int | None = _RESOLUTION
+    jpeg: int | None = _JPEG
 
 
 class DigitsData(SeededValidation):
@@ -219,6 +231,7 @@ class WaterbirdsData(OwnValidation):
     kind: Literal["waterbirds"] = "waterbirds"
     path: str
     resolution: int | None = _RESOLUTION
+    jpeg: int | None = _JPEG
 
 
 class UrbanCarsData(OwnValidation):
@@ -227,6 +240,7 @@ class UrbanCarsData(OwnValidation):
     kind: Literal["urbancars"] = "urbancars"
     path: str
     resolution: int | None = _RESOLUTION
+    jpeg: int | None = _JPEG
 
 
 DataSpec = Annotated[

@@ -32,8 +32,9 @@ _CODE_THAT_MATTERS = (
     "measure",
     "trial",
 )
-_AFTERWARDS = ("trial/artifacts.py", "trial/encoder.py", "trial/probe.py")  # only read what a trial left
-_LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ffcv")
+# These only read what a trial left, or time it.
+_BESIDE = tuple(f"trial/{name}.py" for name in ("artifacts", "encoder", "heaviest", "packing", "probe"))
+_LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ffcv", "numba")
 
 
 def digest(value: Any) -> str:
@@ -59,7 +60,7 @@ def code_digest(spec: Spec | None = None) -> str:
 def _code_digest(plugins: tuple[type[Spec], ...]) -> str:
     root = Path(__file__).parents[1]
     found = (f for name in _CODE_THAT_MATTERS for f in _sources(root / name))
-    files = sorted(set(found) - {root / name for name in _AFTERWARDS})
+    files = sorted(set(found) - {root / name for name in _BESIDE})
     content = [[str(f.relative_to(root)), f.read_text()] for f in files]
     for model in plugins:
         below = source_files(model)
@@ -88,7 +89,7 @@ def run_identity(
     workers: int,
     threads: int,
 ) -> dict[str, Any]:
-    """What must be equal for two runs to give the same numbers.
+    """What must be equal for two runs to give the same numbers; how fast they were is not one of these.
 
     ``lineage`` names the trials from whose weights it went on ({trial, spec_hash, epochs}, the oldest first),
     ``data`` is the dataset's digest, ``device`` "cpu" or the model of the GPU.

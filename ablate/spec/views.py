@@ -22,7 +22,7 @@ def _presets_in_schema(schema: dict[str, Any]) -> None:
 
 
 class ViewSpec(Spec):
-    """Both views are drawn independently from these constants.
+    """Both views are drawn independently from these constants; ``blur`` and ``solarize`` may differ.
 
     YAML may name a ``preset`` and override some of its constants, or override some of the preset of its data
     source; a resolved spec shows them all.
@@ -42,8 +42,10 @@ class ViewSpec(Spec):
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="largest hue shift, in turns")
     gray: Probability
     blur: Probability
+    blur_second: Probability | None = Field(None, description="of the second view; null: as the first")
     blur_sigma: Pair = Field(description="range of the Gaussian's sigma in pixels")
     solarize: Probability
+    solarize_second: Probability | None = Field(None, description="of the second view; null: as the first")
     drop: Probability = Field(
         0.0, description="probability that a view shows the source's alternate picture (without the digit)"
     )
@@ -52,6 +54,14 @@ class ViewSpec(Spec):
     )
     mean: Channels = Field(description="subtracted from pixels in [0, 1], per channel")
     std: Channels
+
+    @property
+    def blur_of_second(self) -> float:
+        return self.blur if self.blur_second is None else self.blur_second
+
+    @property
+    def solarize_of_second(self) -> float:
+        return self.solarize if self.solarize_second is None else self.solarize_second
 
     @model_validator(mode="before")
     @classmethod
@@ -121,5 +131,46 @@ VIEW_PRESETS: dict[str, dict[str, Any]] = {
     "photos-224": {
         "size": 224, "crop_area": (0.08, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
         **_SIMCLR_COLOUR, "blur": 0.5, **_IMAGENET,
+    },
+    # The recipes below are those of papers; [read] is what their code says, [derived] what follows from it.
+    #
+    # SimCLR on CIFAR-10 (Chen et al., arXiv 2002.05709; github.com/google-research/simclr). [read] README:
+    # strength .5, no blur. data_util.py: crops, and at strength s shifts of .8 s, .8 s, .8 s and .2 s with
+    # p = .8, gray .2. [derived] the four shifts. It normalises nothing; mean and std here are CIFAR-10's.
+    "simclr-32": {
+        "size": 32, "crop_area": (0.08, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
+        "gray": 0.2, "blur": 0.0, "blur_sigma": (0.1, 2.0), "solarize": 0.0, **_CIFAR,
+    },
+    # SimCLR on ImageNet at strength 1. [read] data_util.py: all; it resizes bicubically, blurs over a border
+    # of zeros and normalises nothing; mean and std here are ImageNet's.
+    "simclr-224": {
+        "size": 224, "crop_area": (0.08, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        "jitter": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2,
+        "gray": 0.2, "blur": 0.5, "blur_sigma": (0.1, 2.0), "solarize": 0.0, **_IMAGENET,
+    },
+    # MoCo v2 on ImageNet (Chen et al., arXiv 2003.04297; github.com/facebookresearch/moco). [read]
+    # main_moco.py --aug-plus: all.
+    "moco-224": {
+        "size": 224, "crop_area": (0.2, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
+        "gray": 0.2, "blur": 0.5, "blur_sigma": (0.1, 2.0), "solarize": 0.0, **_IMAGENET,
+    },
+    # BYOL on ImageNet (Grill et al., arXiv 2006.07733; github.com/google-deepmind/deepmind-research). [read]
+    # byol/utils/augmentations.py, dataset.py: all. It resizes bicubically, adds its brightness and takes
+    # contrast about each channel's mean; here these are as in the other recipes.
+    "byol-224": {
+        "size": 224, "crop_area": (0.08, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1,
+        "gray": 0.2, "blur": 1.0, "blur_second": 0.1, "blur_sigma": (0.1, 2.0),
+        "solarize": 0.0, "solarize_second": 0.2, **_IMAGENET,
+    },
+    # DirectCLR on ImageNet (Jing et al., arXiv 2110.09348; github.com/facebookresearch/directclr). [read]
+    # directclr/utils.py: all (its crop is torchvision's default); it resizes bicubically.
+    "directclr-224": {
+        "size": 224, "crop_area": (0.08, 1.0), "crop_aspect": _ASPECT, "rotate": 0.0, "flip": 0.5,
+        "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1,
+        "gray": 0.2, "blur": 1.0, "blur_second": 0.1, "blur_sigma": (0.1, 2.0),
+        "solarize": 0.0, "solarize_second": 0.2, **_IMAGENET,
     },
 }  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ablate.data import Dataset, Split, plain_view
+from ablate.data.choose import choose_stratified
 from ablate.measure import (
     alignment,
     decay,
@@ -46,17 +47,26 @@ class Features:
 
 
 @torch.inference_mode()
-def extract(model: ContrastiveModel, images: Tensor, spec: TrialSpec) -> Features:
-    """Features of uint8 images [N, 3, H, W], in eval mode; the model's mode is left as it was.
+def extract(model: ContrastiveModel, split: Split, spec: TrialSpec, chosen: Tensor | None = None) -> Features:
+    """Features of the split's images, or of those at the positions ``chosen``, int64 [N].
 
-    Raises Diverged if they are not finite.
+    In eval mode; the model's mode is left as it was. Holds the pixels of a few hundred images at a time.
+    Raises Diverged if features are not finite.
     """
+    count = len(split.labels) if chosen is None else len(chosen)
     was_training = model.training
     model.eval()
-    parts = [model(plain_view(chunk, spec.views)) for chunk in torch.split(images, _CHUNK)]
+    whole: list[Tensor] = []  # h, and z where there is a head
+    start = 0
+    for images in split.chunks(_CHUNK, chosen):
+        h, z = model(plain_view(images, spec.views))
+        parts = [h] if spec.head.kind == "none" else [h, z]
+        whole = whole or [part.new_empty(count, part.shape[1]) for part in parts]
+        for all_, part in zip(whole, parts, strict=True):
+            all_[start : start + len(part)] = part
+        start += len(images)
     model.train(was_training)
-    h = torch.cat([h for h, _ in parts])
-    z = h if spec.head.kind == "none" else torch.cat([z for _, z in parts])
+    h, z = whole[0], whole[-1]
     for name, x in (("h", h), ("z", z)):
         if not bool(torch.isfinite(x).all()):
             raise Diverged(f"{name} is not finite")
@@ -86,19 +96,37 @@ class Probed:
 
 
 def fit_probes(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> Probed:
-    """Extract the training features and fit a linear probe to ``h`` and to ``z``."""
-    train, labels = extract(model, data.train.images, spec), data.train.labels
+    """Extract the training features and fit a linear probe to ``h`` and to ``z``.
+
+    Of all training images, or of ``measure.images`` of them.
+    """
+    chosen = _probed_images(data.train, spec)
+    train = extract(model, data.train, spec, chosen)
+    labels = data.train.labels if chosen is None else data.train.labels[chosen]
     seed, classes = stream_seed("probe", spec.seed), len(data.class_names)
     choices = spec.measure.probe_l2
     probes = _each(train, lambda x: fit_probe(x, labels, classes=classes, l2_choices=choices, seed=seed))
     return Probed(train, labels, probes, spec.measure.knn)
 
 
+def _probed_images(train: Split, spec: TrialSpec) -> Tensor | None:
+    """Positions of the ``measure.images`` that stand for all training images; None: all of them.
+
+    The same at every epoch and for all arms of a seed, so that these differ by what was trained alone.
+    Another seed chooses others: what the choice does to a number is in its spread over seeds.
+    """
+    if len(train.labels) <= spec.measure.images:
+        return None
+    seed = stream_seed("probe-images", spec.seed)
+    chosen = choose_stratified(train.labels.cpu().numpy(), spec.measure.images, seed=seed)
+    return torch.from_numpy(chosen).to(train.ids.device)
+
+
 def split_metrics(
     model: ContrastiveModel, probed: Probed, split: Split, spec: TrialSpec
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Correctness on ``split`` per example, and its mean, of every probe."""
-    correct = probed.correct(extract(model, split.images, spec), split.labels)
+    correct = probed.correct(extract(model, split, spec), split.labels)
     return correct, {name: accuracy(c) for name, c in correct.items()}
 
 
@@ -144,14 +172,15 @@ def _lidar(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[str, 
     """``rank.h.lidar`` and ``rank.z.lidar``, if the spec asks for them."""
     if spec.measure.lidar is None:
         return {}
-    rows = _from_end_to_end(split)
+    some = split.rows(_from_end_to_end(split)).resident()
+    everything = torch.arange(len(some.labels), device=some.ids.device)
     seed, views = stream_seed("lidar", spec.seed) % 2**31, spec.measure.lidar
     was_training = model.training
     model.eval()
     embedded = [
         model(view)
         for draw in range(-(-views // 2))
-        for view in split.two_views(rows, spec.views, seed=seed, epoch=draw)
+        for view in some.two_views(everything, spec.views, seed=seed, epoch=draw)
     ][:views]
     model.train(was_training)
     found = Features(*(torch.stack(parts, 1) for parts in zip(*embedded, strict=True)))

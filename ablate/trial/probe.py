@@ -1,8 +1,9 @@
 """`ablate probe`: a finished trial measured anew, without training, perhaps in other ways or on other images.
 
 The model is what was trained; what may be set is how it is measured (``measure``), what it sees (``views``)
-and the images (``data``). On another data set the probes are fitted to its training images and read on its
-test images, which is what transfer of the encoder means. Nothing is written.
+and the images (``data``; ``compute.images`` is where they are kept). On another data set the probes are
+fitted to its training images and read on its test images, which is what transfer of the encoder means.
+Nothing is written.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ablate.trial.artifacts import ArtifactError, finished, recorded_identity, t
 from ablate.trial.diagnoses import DIAGNOSES
 from ablate.trial.measures import fit_probes, split_metrics, validation_metrics
 
-_MAY = ("data", "views", "measure")
+_MAY = ("data", "views", "measure", "compute.images")  # the last because memories differ, not numbers
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def probe_spec(folder: Path, overrides: Sequence[str]) -> TrialSpec:
     trained, spec = load_trial(file), load_trial(file, overrides)
     was, now = (dict(flatten(one.as_dict())) for one in (trained, spec))
     changed = sorted(key for key in was.keys() | now.keys() if was.get(key, ...) != now.get(key, ...))
-    if odd := [key for key in changed if key.partition(".")[0] not in _MAY]:
+    if odd := [key for key in changed if key not in _MAY and key.partition(".")[0] not in _MAY]:
         raise ArtifactError(
             f"{odd[0]}: belongs to what was trained and stays as it was; what may be set: {', '.join(_MAY)}"
         )
@@ -79,7 +80,14 @@ def probe_trial(
     torch.set_num_threads(threads)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = trained_model(folder, spec).to(device)
-    data = load(spec.data, seed=spec.seed, cache=cache or default_cache(), device=device, threads=threads)
+    data = load(
+        spec.data,
+        seed=spec.seed,
+        cache=cache or default_cache(),
+        device=device,
+        threads=threads,
+        images=spec.compute.images,
+    )
     try:
         probes = fit_probes(model, data, spec)
         metrics = validation_metrics(model, data, spec, probes)

@@ -102,6 +102,7 @@ def test_train_runs_one_trial_and_writes_its_artifacts(tmp_path: Path) -> None:
     result = runner.invoke(app, ["train", str(write(tmp_path, text)), *arguments])
     assert result.exit_code == 0, result.output
     assert "COMPLETE" in result.stdout
+    assert "images resident: 0.2 MiB of pixels, at most " in result.stdout
     again = runner.invoke(app, ["train", str(folder / "spec.json"), "--cache", str(tmp_path / "cache")])
     assert again.exit_code == 0, again.output
 

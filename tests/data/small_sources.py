@@ -19,6 +19,15 @@ def pixels(seed: int, side: int = 12) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
+def smooth(seed: int, side: int = 40) -> NDArray[np.uint8]:
+    """Colour gradients, red where blue is not: what a JPEG keeps."""
+    corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3))
+    corners[..., 2] = 255 - corners[..., 0]
+    share = np.linspace(0, 1, side)
+    rows = corners[0] + share[:, None, None] * (corners[1] - corners[0])
+    return np.round(rows[:, :1] + share[:, None] * (rows[:, 1:] - rows[:, :1])).astype(np.uint8)
+
+
 def png(image: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "png")

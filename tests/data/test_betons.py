@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from ablate.data import DataError, Dataset, build, load
+from ablate.data.ffcv_io import Layout, write_beton
 from ablate.spec.data import DataSpec, DigitsData, FolderData, ParquetData
-from tests.data.small_sources import CLASSES, pixels, png, write_parquet
+from tests.data.small_sources import CLASSES, pixels, png, smooth, write_parquet
 
 CPU = torch.device("cpu")
 
@@ -42,12 +44,36 @@ def test_every_pixel_and_label_comes_back(parquet: Path, cache: Path) -> None:
             assert label == index % 3
 
 
-def large(seed: int) -> NDArray[np.uint8]:
-    """900 x 900 pixels: 2.4 MB, more than FFCV's smallest page holds."""
-    return pixels(seed, side=60).repeat(15, axis=0).repeat(15, axis=1)
+def test_photos_kept_as_jpegs_come_back_nearly_and_in_their_colours(tmp_path: Path, cache: Path) -> None:
+    for split in ("train", "test"):
+        images = [png(smooth(k)) for k in range(6)]
+        write_parquet(tmp_path / f"{split}-0.parquet", images, [0, 1, 2, 0, 1, 2])
+    raw = ParquetData(path=str(tmp_path), validation=0.5)
+    fine, coarse = (raw.model_copy(update={"jpeg": quality}) for quality in (95, 50))
+    errors, sizes = [], []
+    for spec in (raw, fine, coarse):
+        test = load_now(spec, cache).test
+        truth = np.stack([smooth(k) for k in range(6)]).astype(float)
+        errors.append(np.abs(test.images[:].permute(0, 2, 3, 1).numpy() - truth).mean((0, 1, 2)))
+        sizes.append(build(spec, cache).samples("test").pictures[0].sizes.sum())
+    assert (errors[0] == 0).all()
+    assert (errors[1] < 2).all()  # with red and blue exchanged it would be 60 and more
+    assert (errors[1] < errors[2]).all()
+    assert sizes[2] < sizes[1] < sizes[0] / 3
+    assert len({build(spec, cache).digest for spec in (raw, fine, coarse)}) == 3
 
 
-def test_large_images_take_large_pages(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("quality", [49, 101, 90.0])
+def test_a_quality_that_is_none_is_refused(quality: float) -> None:
+    with pytest.raises(ValidationError, match="jpeg"):
+        ParquetData.model_validate({"path": "x", "jpeg": quality})
+
+
+@pytest.mark.parametrize("side", [900, 1700])  # 2.4 and 8.7 MB: more than FFCV's smallest and default page
+def test_large_images_take_large_pages(tmp_path: Path, cache: Path, side: int) -> None:
+    def large(seed: int) -> NDArray[np.uint8]:
+        return pixels(seed, side=side // 20).repeat(20, axis=0).repeat(20, axis=1)
+
     folder = tmp_path / "large"
     folder.mkdir()
     for split in ("train", "test"):
@@ -55,6 +81,15 @@ def test_large_images_take_large_pages(tmp_path: Path, cache: Path) -> None:
     test = load_now(ParquetData(path=str(folder), validation=0.5), cache).test
     for k, image in enumerate(test.images):
         np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), large(k))
+
+
+def test_an_import_that_fails_while_images_are_read_is_not_laid_to_ffcv(tmp_path: Path) -> None:
+    def samples() -> Iterator[tuple[NDArray[np.uint8] | int, ...]]:
+        raise ImportError("no codec for this picture")
+        yield
+
+    with pytest.raises(ImportError, match="no codec"):
+        write_beton(tmp_path / "x.beton", samples(), Layout(1, 1), 1, (8, 8))
 
 
 def test_folder_reads_both_layouts(folder: Path, tmp_path: Path, cache: Path) -> None:
@@ -237,9 +272,9 @@ def test_threads_are_as_they_were(parquet: Path, cache: Path) -> None:
 
 
 def test_pixels_beyond_the_memory_share_are_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ablate.data.dataset._memory", lambda _device: 1_000_000)
-    with pytest.raises(DataError, match=r"Lower data\.train or data\.resolution"):
-        load_now(DigitsData(), cache)
+    monkeypatch.setattr("ablate.data.dataset.device_memory", lambda _device: 1_000_000)
+    with pytest.raises(DataError, match=r"or lower data\.train or data\.resolution"):
+        load(DigitsData(), seed=0, cache=cache, device=CPU, threads=1, images="resident")
 
 
 @pytest.mark.parametrize("name", ["cifar10"])

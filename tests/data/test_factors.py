@@ -81,6 +81,23 @@ def test_the_digit_is_mixed_in_where_it_is_and_the_photo_is_kept_beside_it(
     assert (mixed - (0.3 * photo + 0.7 * 255)).abs().max() <= 0.51
 
 
+def test_streamed_photos_are_dropped_to_as_resident_ones_are(pair: MNISTOnCIFAR10Data, cache: Path) -> None:
+    views = TrialSpec.model_validate(
+        {"data": pair.as_dict(), "views": {"drop": 0.5}, "head": {"kind": "none"}, "optim": {"kind": "sgd"}}
+    ).views
+    rows = torch.tensor([3, 0, 7, 11])
+    found = [
+        load(pair, seed=0, cache=cache, device=torch.device("cpu"), threads=1, images=images).train
+        for images in ("resident", "stream")
+    ]
+    found[1].expect(rows)
+    for split in found:
+        assert split.alternates is not None
+        assert torch.equal(split.alternates[rows], found[0].alternates[rows])
+    one, other = (split.two_views(rows, views, seed=0, epoch=1) for split in found)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_test_digits_come_from_a_held_out_fifth_and_train_shares_no_digit_with_validation(
     pair: MNISTOnCIFAR10Data, cache: Path
 ) -> None:

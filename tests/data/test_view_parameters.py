@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ablate.data import two_views, view_parameters
+from ablate.spec.views import ViewSpec
 from tests.data.test_views import EVERYTHING, batch, constant, views_of
 
 
@@ -64,3 +65,26 @@ def test_the_crops_centre_and_area_are_where_the_view_looks() -> None:
     assert 0.1 <= float(drawn["crop_area"].min()) < float(drawn["crop_area"].max()) <= 0.6
     width = (view[:, 0, 0, -1] - view[:, 0, 0, 0]) * 255 / 4 * 16 / 15
     torch.testing.assert_close(width / 64, drawn["crop_area"].sqrt(), atol=0.02, rtol=0)
+
+
+def test_the_crops_aspect_is_width_over_height() -> None:
+    images, ids = batch(500, size=60, width=90)
+    _, drawn = both(images, ids, crop_area=(0.1, 0.5), crop_aspect=(0.5, 2.0))
+    pixels = drawn["crop_area"] * 60 * 90
+    wide, tall = (pixels * drawn["crop_aspect"]).sqrt(), (pixels / drawn["crop_aspect"]).sqrt()
+    for side in (wide, tall):  # of whole pixels
+        torch.testing.assert_close(side, side.round(), atol=1e-3, rtol=0)
+    assert (drawn["crop_x"].abs() + wide / 90).max() < 1 + 1e-4  # inside the image
+    assert (drawn["crop_y"].abs() + tall / 60).max() < 1 + 1e-4
+    assert drawn["crop_aspect"].log().std() > 0.3
+
+
+@pytest.mark.parametrize("preset", ["byol-224", "directclr-224"])
+def test_views_of_asymmetric_presets_differ_as_published(preset: str) -> None:
+    spec = ViewSpec.model_validate({"preset": preset})
+    images = torch.empty(1, 3, 1, 1, dtype=torch.uint8).expand(4000, 3, 256, 256)
+    drawn = view_parameters(images, torch.arange(4000), spec, seed=0, epoch=0)
+    blurred, solarized = (drawn["blur"] > 0).float().mean(0), drawn["solarize"].mean(0)
+    assert (blurred[0], solarized[0]) == (1, 0)
+    assert abs(blurred[1] - 0.1) < 0.02
+    assert abs(solarized[1] - 0.2) < 0.03

@@ -188,7 +188,10 @@ def test_augmentation_reads_brightness_off_features_that_have_it_and_not_off_tho
 
 
 def test_augmentation_leaves_out_what_varies_by_rounding_alone() -> None:
-    views = {"crop_area": [0.5, 0.5], "rotate": 0.0, "blur": 1.0, "blur_sigma": [1.3, 1.3]}
+    views = {
+        "crop_area": [0.5, 0.5], "crop_aspect": [1.0, 1.0], "rotate": 0.0,
+        "blur": 1.0, "blur_sigma": [1.3, 1.3],
+    }  # fmt: skip
     found = diagnosed("augmentation", tiny_trial(views=views))
     read = ("cosine", "crop_x", "crop_y", "r2")
     assert found.keys() == {f"{x}.{name}" for x in "hz" for name in read}

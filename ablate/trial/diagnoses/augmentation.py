@@ -30,7 +30,7 @@ def augmentation(
     data: Dataset,
     spec: TrialSpec,
 ) -> dict[str, float]:
-    taken = [sample(_NAME, split, spec, IMAGES // 2) for split in (data.train, data.val)]
+    taken = [sample(_NAME, split, spec, IMAGES // 2).resident() for split in (data.train, data.val)]
     train, val = (pairs(_NAME, model, some, spec) for some in taken)
     fitted, truth = (_drawn(some, spec) for some in taken)
     vary = [name for name in fitted if all(float(d[name].std()) > _ROUNDING for d in (fitted, truth))]
@@ -52,7 +52,8 @@ def _both(found: Pairs, name: str) -> tuple[Tensor, Tensor]:
 
 def _drawn(some: Split, spec: TrialSpec) -> dict[str, Tensor]:
     """Parameters [2N] of all first views, then of all second ones."""
-    drawn = view_parameters(some.images, some.ids, spec.views, seed=view_seed(_NAME, spec), epoch=0)
+    images = next(some.chunks(len(some.labels)))
+    drawn = view_parameters(images, some.ids, spec.views, seed=view_seed(_NAME, spec), epoch=0)
     return {name: torch.cat([*values.unbind(1)]) for name, values in drawn.items()}
 
 

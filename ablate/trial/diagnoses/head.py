@@ -20,11 +20,11 @@ _CHUNK = 256
 
 
 def head(model: ContrastiveModel, data: Dataset, spec: TrialSpec) -> dict[str, float]:
-    images = sample("head-jacobian", data.val, spec, IMAGES).images
+    taken = sample("head-jacobian", data.val, spec, IMAGES)
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        views = (plain_view(chunk, spec.views) for chunk in torch.split(images, _CHUNK))
+        views = (plain_view(images, spec.views) for images in taken.chunks(_CHUNK))
         h = torch.cat([model.encoder(view) for view in views])
         out = model.head(h[:1]).shape[1]
     narrow, wide = sorted((out, h.shape[1]))

@@ -59,6 +59,6 @@ def features_of(model: ContrastiveModel, split: Split, spec: TrialSpec) -> dict[
     """Features float32 [N, D_layer] of every layer, of the split's images as probes see them."""
     parts = [
         layer_features(model.encoder, model.head, plain_view(images, spec.views))
-        for images in torch.split(split.images, _CHUNK)
+        for images in split.chunks(_CHUNK)
     ]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

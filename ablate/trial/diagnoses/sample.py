@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ablate.data import Split, epoch_order, two_views
+from ablate.data import Split, epoch_order
 from ablate.model import ContrastiveModel
 from ablate.spec.streams import stream_seed
 from ablate.spec.trial import TrialSpec
@@ -33,8 +33,11 @@ def view_seed(name: str, spec: TrialSpec) -> int:
 
 def views(name: str, some: Split, spec: TrialSpec) -> tuple[Tensor, Tensor]:
     """The two views that ``name`` draws of these images, float32 [N, 3, S, S] each."""
-    seed, alternates = view_seed(name, spec), some.alternates
-    return two_views(some.images, some.ids, spec.views, seed=seed, epoch=0, alternates=alternates)
+    return _views_of(name, some, torch.arange(len(some.labels), device=some.ids.device), spec)
+
+
+def _views_of(name: str, some: Split, rows: Tensor, spec: TrialSpec) -> tuple[Tensor, Tensor]:
+    return some.two_views(rows, spec.views, seed=view_seed(name, spec), epoch=0)
 
 
 def sample(name: str, split: Split, spec: TrialSpec, count: int) -> Split:
@@ -57,8 +60,8 @@ def pairs(name: str, model: ContrastiveModel, some: Split, spec: TrialSpec) -> P
     was_training = model.training
     model.eval()
     parts: list[tuple[Tensor, ...]] = []
-    for rows in torch.split(torch.arange(len(some.labels), device=some.ids.device), _CHUNK):
-        v1, v2 = views(name, some.rows(rows), spec)
+    for rows in some.in_turn(_CHUNK):
+        v1, v2 = _views_of(name, some, rows, spec)
         (h1, z1), (h2, z2) = model(v1), model(v2)
         parts.append((h1, h2, z1, z2))
     model.train(was_training)
