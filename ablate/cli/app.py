@@ -18,6 +18,7 @@ from ablate.cli.encoder import app as encoder_app
 from ablate.cli.errors import refuse, status_of, sweep_folder, user_errors
 from ablate.cli.operate import Name, Runs
 from ablate.cli.operate import app as operate_app
+from ablate.cli.pack import app as pack_app
 from ablate.cli.probe import app as probe_app
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="The data sets: list, build, inspect.", no_args_is_help=True)
+data_app = typer.Typer(help="The data sets: list, build, inspect, views.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(operate_app)
 app.add_typer(probe_app)
 app.add_typer(encoder_app)
+app.add_typer(pack_app)
 
 
 class Backend(StrEnum):
@@ -260,6 +262,21 @@ def data_inspect(
 
     with user_errors():
         inspect_for(file, overrides or [], cache)
+
+
+@data_app.command("views")
+def data_views(
+    file: Annotated[Path, typer.Argument(help="A sweep's or a trial's file.", show_default=False)],
+    overrides: Overrides = None,
+    images: Annotated[int, typer.Option(min=1, max=64, help="Images to show, a row each.")] = 8,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("views.png"),
+    cache: Cache = None,
+) -> None:
+    """Draw what the network sees: training images and their two views in the first epochs."""
+    from ablate.cli.data import views_for
+
+    with user_errors():
+        views_for(file, overrides or [], images, out, cache)
 
 
 def main() -> None:

@@ -16,12 +16,14 @@ _STATUS = {
     ("ablate.spec.plugins", "PluginError"): 2,
     ("ablate.data.error", "DataError"): 2,
     ("ablate.trial.artifacts", "ArtifactError"): 2,
+    ("ablate.trial.packing", "PackingError"): 1,
     ("ablate.ledger.record", "LedgerError"): 1,
     ("ablate.search.replay", "ReplayMismatch"): 1,
     ("ablate.sweep.driver", "DriverError"): 1,
     ("ablate.sweep.desk", "SweepError"): 1,
     ("ablate.sweep.export", "ExportError"): 1,
     ("ablate.tracking.store", "TrackingError"): 1,
+    ("ablate.bench.figures", "BenchError"): 1,
 }
 
 

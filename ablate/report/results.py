@@ -2,9 +2,10 @@
 
 Columns, in this order:
 
-1. ``trial_id, arm, stage, seed, spec_hash, state, reason, epochs, duplicate_of, parent, inherited_epochs``.
-   States are COMPLETE, PRUNED, COLLAPSED, FAILED, and in a sweep that is still going RUNNING, PAUSED and
-   WAITING. The last three columns are those of ``TrialRecord``.
+1. ``trial_id, arm, stage, seed, spec_hash, state, reason, epochs, duplicate_of, parent, inherited_epochs,
+   gpus``. States are COMPLETE, PRUNED, COLLAPSED, FAILED, and in a sweep that is still going RUNNING, PAUSED
+   and WAITING. ``duplicate_of``, ``parent`` and ``inherited_epochs`` are those of ``TrialRecord``, ``gpus``
+   is the sweep's ``resources.gpus``: where it differs, ``views_per_second`` does not compare.
 2. Parameters under their dotted keys: every key that the search draws, in the order of the search space,
    then by name every other key of the resolved trials that is not the same in all of them (what confirm's
    references and controls replace). A key that a trial does not have, such as a subvector of an MLP, is
@@ -42,6 +43,7 @@ _IDENTITY = {
     "duplicate_of": pa.string(),
     "parent": pa.string(),
     "inherited_epochs": pa.int64(),
+    "gpus": pa.float64(),
 }
 
 
@@ -49,12 +51,14 @@ def results_table(events: list[Event]) -> pa.Table:
     """The events of a sweep as a table with one row a trial, ordered by trial id."""
     records = sorted(fold_trials(events).values(), key=lambda r: natural_key(r.trial))
     specs = [dict(flatten(r.spec)) for r in records]
+    gpus = float(opening(events)["sweep"]["resources"]["gpus"])  # may not change while a sweep is under way
     params = _param_names(events, records, specs)
     metrics = sorted({name for r in records for name in r.metrics})
     if both := set(params) & set(metrics):
         raise ValueError(f"{sorted(both)} are names of parameters and of metrics: rename the metrics")
 
-    columns = {name: pa.array([_identity(r)[name] for r in records], t) for name, t in _IDENTITY.items()}
+    rows = [_identity(r) | {"gpus": gpus} for r in records]
+    columns = {name: pa.array([row[name] for row in rows], t) for name, t in _IDENTITY.items()}
     columns |= {name: _typed([spec.get(name) for spec in specs]) for name in params}
     columns |= {name: pa.array([r.metrics.get(name) for r in records], pa.float64()) for name in metrics}
     names = {"ablate.params": json.dumps(params), "ablate.metrics": json.dumps(metrics)}

@@ -51,6 +51,16 @@ def with_changes(sweep: SweepSpec, changes: Mapping[str, Any]) -> SweepSpec:
     return SweepSpec.model_validate(changed(sweep.as_dict(), changes)) if changes else sweep
 
 
+def as_measured(sweep: SweepSpec, recorded: SweepSpec) -> SweepSpec:
+    """``sweep`` with ``resources.gpus: auto`` replaced by the number that ``recorded`` runs with.
+
+    What was measured once stays, so a file that still says ``auto`` changes nothing.
+    """
+    if sweep.resources.gpus != "auto":
+        return sweep
+    return with_changes(sweep, {"resources.gpus": recorded.resources.gpus})
+
+
 def _why_not(key: str) -> str | None:
     if key in _MAY_NOT:
         return _MACHINE

@@ -39,10 +39,10 @@ def scheduler_conflicts(
                 yield "search.scheduler.mutate", f"{key!r} {why}"
 
 
-def budget_conflicts(search: SearchSpec, gpus: float | None) -> Iterator[Conflict]:
+def budget_conflicts(search: SearchSpec, gpus: float | str | None) -> Iterator[Conflict]:
     """Yield (dotted key, message) where what a search may use does not fit what it is to do.
 
-    ``gpus``: those of each worker; None: not known.
+    ``gpus``: those of each worker, or ``auto``, which is some; None: not known.
     """
     if gpus == 0 and search.budget.gpu_hours is not None:
         yield "search.budget.gpu_hours", "counts nothing while resources.gpus is 0; use hours or epochs"

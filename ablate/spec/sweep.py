@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ablate.spec.base import Spec, wrong
 from ablate.spec.paths import keys
@@ -35,13 +35,31 @@ class ConfirmSpec(Spec):
     )
 
 
+def _number_or_auto(value: Any) -> str | None:
+    if value == "auto":
+        return "auto"
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+GPUs = Annotated[
+    Annotated[float, Field(ge=0, le=16), Tag("number")] | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(
+        _number_or_auto, custom_error_type="gpus", custom_error_message="expected a number, or auto"
+    ),
+]
+
+
 class Resources(Spec):
     slots: int = Field(1, ge=1, le=10_000, description="trials at a time")
     workers: int = Field(
         1, ge=1, le=1024, description="Ray Train workers a trial; above 1 each is one process"
     )
     cpus: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each worker")
-    gpus: float = Field(0.0, ge=0, le=16, description="GPUs of each worker; a fraction packs trials")
+    gpus: GPUs = Field(
+        0.0,
+        description="GPUs of each worker, at most 16; a fraction packs trials; auto measures which is best, "
+        "once, before the first trial",
+    )
     checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints: what a crash can cost")
     keep: Annotated[tuple[Literal["best", "last"], ...], Field(strict=False)] = Field(
         ("last",), description="checkpoints that stay once a trial has finished"
@@ -53,11 +71,18 @@ class Resources(Spec):
 
     @model_validator(mode="after")
     def _whole_gpus_for_gangs(self) -> Resources:
-        if self.workers > 1 and self.gpus != int(self.gpus):
+        if self.workers > 1 and (self.gpus == "auto" or self.gpus != int(self.gpus)):
             raise wrong(
                 "gpus", "several workers on one GPU fail under NCCL: with workers > 1 give whole gpus"
             )
         return self
+
+    @property
+    def gpu_share(self) -> float:
+        """``gpus`` as a number, which it is in a sweep that runs; raises ValueError while it is ``auto``."""
+        if self.gpus == "auto":
+            raise ValueError("resources.gpus is auto: it has not been measured yet")
+        return self.gpus
 
 
 class TrackingSpec(Spec):

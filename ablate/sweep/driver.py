@@ -31,7 +31,7 @@ from ablate.durable import make_folder, sync, write_durably
 from ablate.ledger import Event, Ledger, Log, StoreError, plain
 from ablate.search import TrialState, begin, decide, refold
 from ablate.search.warm import WarmStartError, read_warm
-from ablate.spec.changes import ADVICE, changed, differences, forbidden
+from ablate.spec.changes import ADVICE, as_measured, changed, differences, forbidden
 from ablate.spec.identity import code_digest
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
@@ -96,16 +96,19 @@ class Driver:
         clock: Callable[[], float] = time.time,
         requests: Callable[[], Sequence[Request]] = _no_requests,
         storage: SweepStorage | None = None,
+        settle: Callable[[SweepSpec, Path], SweepSpec] | None = None,
     ) -> None:
         """Start ``sweep`` in ``runs/<name>/``, or go on with it if ``resuming``.
 
         ``changes`` is the sweep as it is to be from now on (``spec.changes`` says what may differ); ``clock``
         gives Unix seconds; ``requests`` takes what operators left; ``storage`` holds the checkpoints that are
-        not here.
+        not here. ``settle(sweep, folder)`` is called once, when a sweep begins, and returns it as it is to be
+        recorded (``sweep.packing``); whatever it raises is raised, and nothing has begun.
 
         Raises DriverError if there is a sweep of that name (or, resuming, another or none, or one that may
-        not change so), LedgerBusy if another driver runs it, LedgerError if its ledger is damaged,
-        ReplayMismatch if the ledger's decisions (but for the parameters it drew) cannot be reproduced.
+        not change so) or nothing is to ``settle`` its ``resources.gpus: auto``, LedgerBusy if another driver
+        runs it, LedgerError if its ledger is damaged, ReplayMismatch if the ledger's decisions (but for the
+        parameters it drew) cannot be reproduced.
         """
         self.sweep, self.folder = sweep, runs.absolute() / sweep.name
         self._clock, self._requests, self._storage = clock, requests, storage
@@ -126,7 +129,7 @@ class Driver:
                 self._continue(events, changes)
             else:
                 self.sweep = changes or sweep
-                self._open()
+                self._open(settle)
         except BaseException:
             self._ledger.close()
             raise
@@ -308,9 +311,17 @@ class Driver:
                 if subscriber in self._subscribers:
                     self._notify(subscriber, event)
 
-    def _open(self) -> None:
+    def _open(self, settle: Callable[[SweepSpec, Path], SweepSpec] | None) -> None:
+        if settle is None and self.sweep.resources.gpus == "auto":
+            raise DriverError(
+                f"{self.folder}: this sweep has not begun, for resources.gpus is auto and not measured yet. "
+                f"`ablate resume {self.sweep.name}` measures it, or takes a number: --set resources.gpus=1"
+            )
         warm = self._read_warm()
         self._write_sweep()
+        if settle is not None and (settled := settle(self.sweep, self.folder)) != self.sweep:
+            self.sweep = settled
+            self._write_sweep()
         opened: Event = {
             "event": "opened",
             "sweep": self.sweep.as_dict(),
@@ -335,8 +346,8 @@ class Driver:
     def _continue(self, events: list[Event], changes: SweepSpec | None) -> None:
         self._state, due = refold(events)
         recorded = self._state.sweep
-        _check_same(events, self.sweep, self.folder)
-        new = plain(differences(recorded.as_dict(), (changes or recorded).as_dict()))
+        _check_same(events, as_measured(self.sweep, recorded), self.folder)
+        new = plain(differences(recorded.as_dict(), as_measured(changes or recorded, recorded).as_dict()))
         self._check_changes(new)
         for record in [*events, *self._ledger.extend(due)]:
             self._spent.see(record)
@@ -412,7 +423,7 @@ class Driver:
         if (budget.hours is None and budget.gpu_hours is None) or not state.open:
             return
         now, resources = self._clock(), self.sweep.resources
-        gpus = resources.workers * resources.gpus
+        gpus = resources.workers * resources.gpu_share
         for by, limit, spent in (
             ("hours", budget.hours, self._spent.hours(now)),
             ("gpu_hours", budget.gpu_hours, self._spent.slot_hours(now) * gpus),

@@ -42,6 +42,7 @@ A bundle of one sweep, made by `ablate export`. {state}
 | `results.parquet` | one row a trial: parameters, metrics, states |
 | `ledger.jsonl` | everything that happened and was decided, one JSON record a line, in order |
 | `sweep.json` | the resolved file that was run, with every default written out |
+| `packing.json` | how many trials share a GPU, as measured, if the file said `resources.gpus: auto` |
 | `trials/<trial>/` | artifacts of the finished trials, without checkpoints: `spec.json`, `identity.json` |
 | | (code, data, versions, device), `metrics.json`, `correct.npz`, `spectrum.npz`, the weights, `log.txt` |
 | `environment.json` | what was installed on the machine that made this bundle |
@@ -117,6 +118,7 @@ def _made(folder: Path, events: list[Event], end: Position) -> dict[str, bytes |
         "environment.json": _environment().encode(),
         LEDGER: ledger,
         SWEEP: folder / SWEEP,
+        **{file.name: file for file in folder.glob("packing.json")},  # if the GPU share was measured
         "results.parquet": table.getvalue(),
         "summary.md": markdown(summary).encode(),
     }

@@ -63,12 +63,11 @@ def run_on_ray(
     """
     if driver.finished:
         return
-    os.environ |= {k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()}
-    with _connected(address), _scratch(driver.folder) as scratch:
+    with connected(address), _scratch(driver.folder) as scratch:
         resources = driver.sweep.resources
         _check_room(resources, local=address is None)
         _check_memory(resources, local=address is None)
-        leases = Leases(resources.workers, resources.cpus, resources.gpus)
+        leases = Leases(resources.workers, resources.cpus, resources.gpu_share)
         desk = Desk(driver, leases, end=lambda process: ray.kill(process))
         run = f"{driver.sweep.name}-{uuid.uuid4().hex[:8]}"
         plan = SlotPlan(
@@ -77,7 +76,7 @@ def run_on_ray(
             run=run,
             workers=resources.workers,
             cpus=resources.cpus,
-            gpus=resources.gpus,
+            gpus=resources.gpu_share,
             checkpoint_every=resources.checkpoint_every,
             stall=resources.stall_minutes * 60,
             max_trials=MAX_TRIALS,
@@ -96,7 +95,10 @@ def run_on_ray(
 
 
 @contextlib.contextmanager
-def _connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[None]:
+    """Within it this process is part of the Ray cluster at ``address``, or of one that is started for it on
+    this machine; one that it is part of already is used and stays. Raises SweepError."""
+    os.environ |= {k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()}
     if ray.is_initialized():
         yield
         return
@@ -145,11 +147,11 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 def _check_room(resources: Resources, *, local: bool) -> None:
     nodes = cluster_nodes()
-    if places(nodes, cpus=resources.cpus, gpus=resources.gpus) >= resources.workers:
+    if places(nodes, cpus=resources.cpus, gpus=resources.gpu_share) >= resources.workers:
         return
     has = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
     message = (
-        f"a trial needs {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} "
+        f"a trial needs {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpu_share:g} "
         f"GPU(s) each, but the nodes of the cluster have: {has}"
     )
     if local:
@@ -159,12 +161,12 @@ def _check_room(resources: Resources, *, local: bool) -> None:
 
 def _lease(resources: Resources) -> dict[str, float]:
     """What one gang takes of the cluster."""
-    gpus = {"GPU": resources.workers * resources.gpus} if resources.gpus else {}
+    gpus = {"GPU": resources.workers * resources.gpu_share} if resources.gpu_share else {}
     return {"CPU": float(resources.workers * resources.cpus), **gpus}
 
 
 def _check_memory(resources: Resources, *, local: bool) -> None:
-    fit = places(cluster_nodes(), cpus=resources.cpus, gpus=resources.gpus)
+    fit = places(cluster_nodes(), cpus=resources.cpus, gpus=resources.gpu_share)
     workers = min(resources.slots * resources.workers, fit)
     free = ray.available_resources().get("memory", 0.0)
     if local and workers * _WORKER_MEMORY > free:

@@ -49,9 +49,10 @@ def run_sweep(
     ``changes`` is the resumed sweep as it is to be from now on: ``spec.changes`` says what of it may differ.
     ``backend`` is ``ray`` (slots on this machine, or on the cluster at ``address``) or ``inline`` (this
     process, one trial at a time). Built data sets go to ``cache``. ``storage`` is a URL where the ledger,
-    checkpoints and artifacts are kept too (see ``sweep.storage``); a resumed sweep knows its own. A failing
-    trial is recorded and never ends the sweep. The first SIGINT or SIGTERM, and an operator's pause, let
-    running trials save; a second SIGINT raises KeyboardInterrupt. Raises, before anything is started,
+    checkpoints and artifacts are kept too (see ``sweep.storage``); a resumed sweep knows its own.
+    ``resources.gpus: auto`` is measured before the first trial, on the cluster (see ``sweep.packing``). A
+    failing trial is recorded and never ends the sweep. The first SIGINT or SIGTERM, and an operator's pause,
+    let running trials save; a second SIGINT raises KeyboardInterrupt. Raises, before anything is started,
     DataError if the data are bad, TrackingError if the tracking URI can never work or holds a password,
     StoreError if the storage cannot be used, DriverError if the disk has no room or the sweep exists (or,
     resuming, does not, or began with other values); later, what the backend raises, and DriverError if it was
@@ -59,6 +60,8 @@ def run_sweep(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, found {backend!r}")
+    if backend == "inline" and sweep.resources.gpus == "auto":
+        _refuse_auto(changes or sweep, "runs one trial at a time, so that nothing is packed")
     cache, tracking = cache or default_cache(), (changes or sweep).tracking
     build(sweep.base.data, cache, progress=True)
     check_recordable(tracking.uri)
@@ -74,6 +77,7 @@ def run_sweep(
         open_log=stored.open_log if stored else Ledger.open,
         requests=requests.take,
         storage=stored,
+        settle=partial(_settled, cache=cache, address=address) if backend == "ray" else None,
     ) as driver:
         requests.open(left)
         if stored:
@@ -105,8 +109,10 @@ def simulate_sweep(sweep: SweepSpec, recorded: Sequence[Path], *, runs: Path = P
     are folders of earlier sweeps.
 
     Returns its folder, ``runs/<name>-simulated``, so that nobody takes it for the sweep itself. Raises
-    DriverError if that exists or nothing is recorded, and Unrecorded for a trial that was not.
+    DriverError if that exists, nothing is recorded or ``resources.gpus`` is auto, and Unrecorded for a trial
+    that was not.
     """
+    _refuse_auto(sweep, "trains nothing, so that nothing can be measured")
     for folder in recorded:
         if not (folder / LEDGER).is_file():
             raise DriverError(f"{folder}: no sweep was recorded here ({LEDGER} is missing)")
@@ -121,6 +127,19 @@ def simulate_sweep(sweep: SweepSpec, recorded: Sequence[Path], *, runs: Path = P
         f"{usage.efficiency:.0%} of it"
     )
     return driver.folder
+
+
+def _settled(sweep: SweepSpec, folder: Path, *, cache: Path, address: str | None) -> SweepSpec:
+    if sweep.resources.gpus != "auto":
+        return sweep
+    from ablate.sweep.packing import settle
+
+    return settle(sweep, folder, cache=cache, address=address)
+
+
+def _refuse_auto(sweep: SweepSpec, why: str) -> None:
+    if sweep.resources.gpus == "auto":
+        raise DriverError(f"resources.gpus is auto, but this backend {why}; write a number, such as 1, or 0")
 
 
 def _write_results(driver: Driver, stored: SweepStorage | None) -> None:

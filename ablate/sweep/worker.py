@@ -118,6 +118,7 @@ class Worker:
             device=self._device,
             threads=self._plan.cpus,
             through_collapse=work.stage == "confirm",  # a collapsed seed keeps its real score there
+            gpus=self._plan.gpus,
         )
         if work.checkpoint is not None:
             try:

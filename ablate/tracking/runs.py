@@ -27,7 +27,7 @@ _BATCH = 1000  # metrics a request, MLflow's limit
 _PARAMS = 100  # params a request, MLflow's limit
 _TAG_LENGTH = 5000
 _ARTIFACTS = ("identity.json", "spectrum.npz", "correct.npz", "encoder.pt")
-_SWEEP_ARTIFACTS = ("sweep.json", "results.parquet", "summary.md")
+_SWEEP_ARTIFACTS = ("sweep.json", "packing.json", "results.parquet", "summary.md")
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "COLLAPSED": "FINISHED", "FAILED": "FAILED"}
 
 Point = tuple[int, float, dict[str, float]]  # epoch, time, metrics
@@ -173,6 +173,7 @@ class SweepRuns:
                 "stage": record.stage,
                 "arm": record.arm,
                 "spec_hash": record.spec_hash or "",
+                "gpus": f"{self.sweep['resources']['gpus']:g}",  # timings compare only where it is the same
             }
             self.children[record.trial] = Child(self._create(_name(record), record.asked, tags))
         child = self.children[record.trial]

@@ -15,7 +15,7 @@ from tests.report.made_sweep import SHARE, Made
 
 IDENTITY = [
     "trial_id", "arm", "stage", "seed", "spec_hash", "state", "reason", "epochs", "duplicate_of", "parent",
-    "inherited_epochs",
+    "inherited_epochs", "gpus",
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def test_values_are_those_of_the_ledger() -> None:
     made = Made().search().confirm()
     rows = {row["trial_id"]: row for row in results_table(made.events).to_pylist()}
     assert [rows[f"t{i:04d}"]["state"] for i in range(4)] == ["COMPLETE", "PRUNED", "COLLAPSED", "FAILED"]
+    assert {row["gpus"] for row in rows.values()} == {0.0}
     assert rows["t0000"]["probe.h.val"] == pytest.approx(0.3)
     assert rows["t0000"]["probe.h.test"] == 0.8
     assert rows["t0001"]["probe.h.test"] is None

@@ -52,8 +52,9 @@ class FakeTrial:
         device: torch.device | None = None,
         threads: int,
         through_collapse: bool,
+        gpus: float = 0,
     ) -> None:
-        assert threads == 1
+        assert (threads, gpus) == (1, 0)
         assert cache is not None
         assert device in (None, torch.device("cpu"))
         self.spec, self.cache, self.world = spec, cache, world or World.single()

@@ -40,7 +40,7 @@ def test_why_ray_cannot_be_had_is_an_error_for_the_user(
 ) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", failing(error))
-    with pytest.raises(SweepError) as raised, ray_backend._connected(address):
+    with pytest.raises(SweepError) as raised, ray_backend.connected(address):
         pass
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)

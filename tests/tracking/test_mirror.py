@@ -100,6 +100,7 @@ def test_one_parent_and_all_children_with_every_epoch(client: MlflowClient) -> N
     assert children["t0000"].info.run_name == "t0000 mlp"
     assert children["c0005"].info.run_name == "c0005 simclr seed 1001"
     assert children["c0005"].data.tags["stage"] == "confirm"
+    assert children["c0005"].data.tags["gpus"] == "0"
     assert children["t0001"].data.params == {
         "head.kind": "directclr", "head.subvector": "16", "optim.lr": "0.5", "seed": "0", "arm": "search",
     }  # fmt: skip
