@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -128,14 +129,15 @@ class Stopwatch:
 
     def measured(self) -> Measured:
         """In seconds a trial, once every slot has ended one: ``cost`` of all from there on, ``first`` of the
-        first hundred of them, ``rest`` of those after these, ``last`` of the last hundred. In seconds,
-        ``start-up``: until the first trial ended.
+        first hundred of them, ``rest`` of those after these, ``last`` of the last hundred; ``typical first``
+        and so on are medians instead of means, which a machine that halts for a second leaves as they are.
+        In seconds, ``start-up``: until the first trial ended.
 
         Raises BenchError if a trial did not complete, a slot ended none, or too few were left when all had.
         """
         if self.lost:
             raise BenchError(f"{len(self.lost)} trials did not complete: {self.lost[0]}")
-        if self.warm is None or len(self.ends) - self.warm < 2:
+        if self.warm is None or len(self.ends) - self.warm < 4:
             raise BenchError(f"not every slot took part: {len(self.ends)} trials, warm after {self.warm}")
         ends = self.ends[self.warm - 1 :]
         first = min(FIRST, len(ends) // 2)
@@ -144,6 +146,8 @@ class Stopwatch:
             "first": marginal(ends[: first + 1]),
             "rest": marginal(ends[first:]),
             "last": marginal(ends[-first - 1 :]),
+            "typical first": typical(ends[: first + 1]),
+            "typical rest": typical(ends[first:]),
             "start-up": self.ends[0] - self.began,
         }
 
@@ -151,6 +155,11 @@ class Stopwatch:
 def marginal(ends: Sequence[float]) -> float:
     """Seconds a trial, from the end of the first of ``ends`` to that of the last."""
     return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+
+def typical(ends: Sequence[float]) -> float:
+    """Seconds a trial: the median over every two that follow one another, for two slots end two at a time."""
+    return median(later - earlier for earlier, later in zip(ends, ends[2:], strict=False)) / 2
 
 
 def run_empty(folder: Path, *, trials: int, sampler: str = "random", mirrored: bool = False) -> Measured:

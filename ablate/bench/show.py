@@ -15,25 +15,32 @@ _HELD = {True: "held", False: "MISSED", None: ""}
 
 
 def table(records: Sequence[Record]) -> Table:
-    """A row a figure: medians, and in brackets the least and the greatest ratio."""
+    """A row a figure: medians, and in brackets the least and the greatest of what the figure is about."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("figure", "against", "ours", "theirs", "ratio", "target", ""):
         shown.add_column(name, justify="right" if name in ("ours", "theirs", "ratio", "target") else "left")
-    for r in records:
-        ratio = f"{r.ratio:.3g} [{min(r.ratios):.3g}, {max(r.ratios):.3g}]"
-        ours, theirs = (f"{value:.4g} {r.unit}" for value in (r.ours, r.theirs))
-        shown.add_row(r.name, r.peer, ours, theirs, ratio, r.target, _HELD[r.held])
+    for record in records:
+        shown.add_row(*_cells(record))
     return shown
 
 
 def markdown(records: Sequence[Record]) -> str:
     """The same as a Markdown table."""
     lines = ["| figure | against | ours | theirs | ratio [least, greatest] | target | |", "|---" * 7 + "|"]
-    for r in records:
-        ratio = f"{r.ratio:.3g} [{min(r.ratios):.3g}, {max(r.ratios):.3g}]"
-        cells = (r.name, r.peer, f"{r.ours:.4g} {r.unit}", f"{r.theirs:.4g} {r.unit}", ratio, r.target)
-        lines.append(f"| {' | '.join(cells)} | {_HELD[r.held]} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {' | '.join(_cells(record))} |" for record in records)])
+
+
+def _cells(r: Record) -> tuple[str, ...]:
+    ours, theirs, ratio = f"{r.ours:.4g} {r.unit}".rstrip(), "", ""
+    if r.ratio is None or r.theirs is None:
+        ours += f" {_spread(r.each)}"
+    else:
+        theirs, ratio = f"{r.theirs:.4g} {r.unit}".rstrip(), f"{r.ratio:.3g} {_spread(r.ratios)}"
+    return r.name, r.peer, ours, theirs, ratio, r.target, _HELD[r.held]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"[{min(values):.3g}, {max(values):.3g}]"
 
 
 def write_json(records: Sequence[Record], path: Path) -> None:

@@ -79,7 +79,8 @@ def _growth(sizes: Sizes) -> tuple[Figure, ...]:
     peer = f"the first {first}"
     later = f"empty trial, {first} to {sizes.empty}"
     return (
-        Figure(later, peer, "random/rest", "random/first", "s", "ours/theirs", below=1.3),
+        Figure(later, peer, "random/typical rest", "random/typical first", "s", "ours/theirs", below=1.3),
+        Figure(f"{later}, mean", peer, "random/rest", "random/first", "s", "ours/theirs"),
         Figure(f"empty trial, the last {first}", peer, "random/last", "random/first", "s", "ours/theirs"),
         Figure(f"{later}, TPE", peer, "tpe/rest", "tpe/first", "s", "ours/theirs"),
     )

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ablate.cli.contact_sheet import EPOCHS, contact_sheet
 from ablate.cli.errors import refuse
-from ablate.data import Beton, Split, build, default_cache, load
+from ablate.data import Beton, Split, build, default_cache, load, residence
 from ablate.spec import TrialSpec, load_sweep, load_trial
 from ablate.spec.layers import read_layers
 from ablate.spec.paths import kinds, section
@@ -59,11 +59,15 @@ def build_for(file: Path, overrides: Sequence[str], cache: Path | None) -> None:
 
 
 def inspect_for(file: Path, overrides: Sequence[str], cache: Path | None) -> None:
-    """Print how many images of each class the splits of ``file`` have. Raises SpecError or DataError."""
+    """Print how many images of each class the splits of ``file`` have, and where a trial on this machine
+    would keep their pixels. Raises SpecError or DataError."""
     console = Console()
     spec, where = _trial_of(file, overrides), cache or default_cache()
     beton = build(spec.data, where, progress=console.is_terminal)
-    data = load(spec.data, seed=spec.seed, cache=where, device=torch.device("cpu"), threads=1)
+    cpu = torch.device("cpu")
+    # Streamed, so that no pixel is read.
+    data = load(spec.data, seed=spec.seed, cache=where, device=cpu, threads=1, images="stream")
+    device = torch.device("cuda") if torch.cuda.is_available() else cpu
     table = Table("class", "train", "val", "test", title=f"Images at seed {spec.seed}")
     splits = (data.train, data.val, data.test)
     for row in zip(data.class_names, *(_per_class(s, len(data.class_names)) for s in splits), strict=True):
@@ -71,6 +75,9 @@ def inspect_for(file: Path, overrides: Sequence[str], cache: Path | None) -> Non
     table.add_section()
     table.add_row("all", *(str(len(s.labels)) for s in splits))
     console.print(_summary(beton), highlight=False, soft_wrap=True)
+    console.print(
+        f"images {residence(beton, spec.compute.images, device).why}", highlight=False, soft_wrap=True
+    )
     console.print(table)
 
 

@@ -13,6 +13,9 @@ which shift both accuracy and the softmax's statistics:
 
 ``info_nce_keys`` is MoCo's: anchors against the keys of another network, with the negatives of a queue (v2,
 arXiv 1911.05722) or of the batch (v3, 2104.02057, whose loss is 2 t times this one; recalled).
+
+Large batches are computed in chunks of anchors, so that no matrix of all cosines is ever held
+(``log_sum_exp``); loss and gradient stay the same up to rounding.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from torch import Tensor
 
 from ablate.objective.effects import MarginOptions, anchor_losses
 from ablate.objective.embeddings import check_temperature, check_views, directions
+from ablate.objective.log_sum_exp import log_sum_exp
 
 Negatives = Literal["two_view", "other_view"]
 
@@ -34,17 +38,21 @@ def info_nce(
     *,
     temperature: float,
     negatives: Negatives = "two_view",
+    chunk: int | None = None,
     **margin: Unpack[MarginOptions],
 ) -> Tensor:
     """Mean InfoNCE over the 2N anchors of both views; a scalar.
 
     z1, z2: embeddings [N, d] of the two views, N >= 2, of any scale; row i of both is one image. Half
     precision is computed in float32. temperature > 0; margin_angular in radians; margin_subtractive in
-    units of cosine; effect, emphasis and mean_one: see ``effects``.
+    units of cosine; effect, emphasis and mean_one: see ``effects``. chunk: images at a time, N or more: all;
+    None: see ``log_sum_exp``. In chunks there is no second derivative.
 
     Raises ValueError on mismatched shapes, fewer than 2 rows, or arguments out of range.
     """
-    return info_nce_local(z1, z2, z1, z2, 0, temperature=temperature, negatives=negatives, **margin)
+    return info_nce_local(
+        z1, z2, z1, z2, 0, temperature=temperature, negatives=negatives, chunk=chunk, **margin
+    )
 
 
 def info_nce_local(
@@ -56,6 +64,7 @@ def info_nce_local(
     *,
     temperature: float,
     negatives: Negatives = "two_view",
+    chunk: int | None = None,
     **margin: Unpack[MarginOptions],
 ) -> Tensor:
     """One worker's share of ``info_nce``: the sum over its anchors / (2 N), so that workers' shares add up.
@@ -76,16 +85,18 @@ def info_nce_local(
     if negatives not in get_args(Negatives):
         raise ValueError(f"negatives must be two_view or other_view, found {negatives!r}")
     with torch.autocast(z1.device.type, enabled=False):
-        u1, u2, all_u1, all_u2 = (directions(z) for z in (z1, z2, all_z1, all_z2))
-        positives, rests = [], []
-        for anchors, same, other in ((u1, all_u1, all_u2), (u2, all_u2, all_u1)):
-            cross = anchors @ other.T
-            positives.append(cross.diagonal(offset))
-            cos = _without_diagonal(cross, offset)
-            if negatives == "two_view":
-                cos = torch.cat([cos, _without_diagonal(anchors @ same.T, offset)], dim=1)
-            rests.append(torch.logsumexp(cos / temperature, dim=1))
-        losses = anchor_losses(torch.cat(positives), torch.cat(rests), temperature=temperature, **margin)
+        anchors = _both(z1, z2)
+        same = anchors if all_z1 is z1 and all_z2 is z2 else _both(all_z1, all_z2)
+        other = same.flip(0)
+        positive = (anchors * other[:, offset : offset + len(z1)]).sum(2)
+        if negatives == "two_view":
+            rest = log_sum_exp(anchors, same, left_out=offset, temperature=temperature, chunk=chunk)
+        else:
+            by_view = zip(torch.split(anchors, 1), torch.split(other, 1), strict=True)
+            rest = torch.cat(
+                [log_sum_exp(a, b, left_out=offset, temperature=temperature, chunk=chunk) for a, b in by_view]
+            )
+        losses = anchor_losses(positive.flatten(), rest.flatten(), temperature=temperature, **margin)
         return losses.sum() / (2 * len(all_z1))
 
 
@@ -96,14 +107,15 @@ def info_nce_keys(
     *,
     queue: Tensor | None = None,
     temperature: float,
+    chunk: int | None = None,
     **margin: Unpack[MarginOptions],
 ) -> Tensor:
     """One worker's share of InfoNCE against keys: the sum over its anchors / N; workers' shares add up.
 
     anchors: [B, d]. all_keys: [N, d]; the positive of anchor i is row ``offset + i``. Negatives are the other
     N - 1 keys, N >= 2, or with a queue [K, d], K >= 1, its rows and no others. All of any scale. Gradient
-    flows into whatever asks for it: detach keys and queue to hold them fixed. Margins as in
-    ``info_nce_local``; ``mean_one`` over this worker's B anchors.
+    flows into whatever asks for it: detach keys and queue to hold them fixed. Margins and chunk as in
+    ``info_nce``; ``mean_one`` over this worker's B anchors.
 
     Raises ValueError where shapes or rows do not fit, or on arguments out of range.
     """
@@ -119,19 +131,15 @@ def info_nce_keys(
     check_temperature(temperature)
     with torch.autocast(anchors.device.type, enabled=False):
         u, keys = directions(anchors), directions(all_keys)
-        if queue is None:
-            cross = u @ keys.T
-            positive, cos = cross.diagonal(offset), _without_diagonal(cross, offset)
-        else:
-            positive = (u * keys[offset : offset + len(u)]).sum(1)
-            cos = u @ directions(queue).T
-        rest = torch.logsumexp(cos / temperature, dim=1)
+        positive = (u * keys[offset : offset + len(u)]).sum(1)
+        against, left_out = (keys, offset) if queue is None else (directions(queue), None)
+        rest = log_sum_exp(u[None], against[None], left_out=left_out, temperature=temperature, chunk=chunk)[0]
         return anchor_losses(positive, rest, temperature=temperature, **margin).sum() / len(all_keys)
 
 
-def _without_diagonal(cos: Tensor, offset: int) -> Tensor:
-    """``cos`` [B, N] with -inf, which no softmax sees, where column = row + offset."""
-    return cos.diagonal_scatter(torch.full_like(cos.diagonal(offset), -torch.inf), offset)
+def _both(z1: Tensor, z2: Tensor) -> Tensor:
+    """Directions [2, N, d] of both views."""
+    return directions(torch.cat([z1, z2])).view(2, *z1.shape)
 
 
 def _check_rows(count: int, gathered: Tensor, offset: int, *, least: int = 2) -> None:

@@ -61,16 +61,16 @@ def _count(weight: Tensor, kind: Penalty) -> int:
 
 
 @torch.no_grad()
-def proximal_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
+def proximal_step_(weight: Tensor, kind: Penalty, threshold: float | Tensor) -> None:
     """weight [out, in] <- argmin_V ||V - weight||_F^2 / 2 + threshold * R(V), in place, with exact zeros.
 
     l1 moves every entry towards 0 by ``threshold``; l21 shortens every column by ``threshold``, l21-out every
     row; what is no longer than that becomes exactly 0. l2 divides by 1 + 2 threshold. threshold: eta *
-    lambda, >= 0.
+    lambda, >= 0; a tensor [] on the weight's device is taken as it is, since to look at it is to wait for it.
 
     Raises ValueError for hoyer, which has no proximal operator here, or a negative threshold.
     """
-    if not threshold >= 0:
+    if not isinstance(threshold, Tensor) and not threshold >= 0:
         raise ValueError(f"the proximal threshold must be at least 0, found {threshold}")
     if kind == "l2":
         weight.div_(1 + 2 * threshold)
@@ -80,7 +80,7 @@ def proximal_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
 
 
 @torch.no_grad()
-def uniform_step_(weight: Tensor, kind: Penalty, threshold: float) -> None:
+def uniform_step_(weight: Tensor, kind: Penalty, threshold: float | Tensor) -> None:
     """The matched control: scale ``weight`` as a whole to the norm that ``proximal_step_`` would leave it.
 
     So the layer loses exactly as much norm, and nothing becomes sparse. Raises as ``proximal_step_``.

@@ -24,6 +24,7 @@ def misfits(trial: TrialSpec) -> Iterator[Misfit]:
     yield from _method(trial)
     yield from _head(trial)
     yield from _inner(trial)
+    yield from _compute(trial)
     yield from _diagnoses(trial)
     if trial.views.drop and trial.data.kind not in SOURCES_WITH_ALTERNATES:
         yield (
@@ -73,6 +74,26 @@ def _inner(trial: TrialSpec) -> Iterator[Misfit]:
             f"is over the whole run, which no head sees that is drawn anew each {trial.inner.start} "
             "(inner.start); use weight",
         )
+
+
+def _compute(trial: TrialSpec) -> Iterator[Misfit]:
+    compute, batch = trial.compute, trial.optim.batch
+    if compute.microbatch is not None and batch % compute.microbatch:
+        yield "compute.microbatch", f"{compute.microbatch} must divide optim.batch ({batch})"
+    if compute.microbatch is not None and trial.inner:
+        yield (
+            "compute.microbatch",
+            "does not go with inner, whose outer step needs the graph of h of the whole batch; leave it out",
+        )
+    if compute.compile and trial.inner:
+        yield "compute.compile", "does not reach the head's own steps (inner); leave it out"
+    if compute.compile and compute.checkpoint_activations:
+        yield (
+            "compute.compile",
+            "decides for itself what to compute again; leave out compute.checkpoint_activations",
+        )
+    if compute.checkpoint_activations and trial.encoder.kind == "pixels":
+        yield "compute.checkpoint_activations", "pixels has no activations; leave it out"
 
 
 def _diagnoses(trial: TrialSpec) -> Iterator[Misfit]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from ablate.spec.base import Spec, wrong
+from ablate.spec.data import Images
 from ablate.spec.encoder import TinyResNet
 from ablate.spec.fit import misfits
 from ablate.spec.inner import InnerSpec
@@ -77,6 +78,29 @@ class ComputeSpec(Spec):
         "together",
         description="batch norm statistics over both views of a batch, or over one view at a time (slower)",
     )
+    microbatch: int | None = Field(
+        None,
+        ge=2,
+        description="images that go through the networks at once, on each worker; the loss sees the whole "
+        "batch all the same (GradCache), for one forward pass more. Batch norm then has the statistics of a "
+        "microbatch; null: all at once",
+    )
+    checkpoint_activations: bool = Field(
+        False,
+        description="keep the outputs of the encoder's residual blocks only and compute the rest again for "
+        "the gradient: less memory, one forward pass of the encoder more, the same numbers",
+    )
+    images: Images = Field(
+        "auto",
+        description="resident: all pixels on the device; stream: they stay on disk and are decoded batch by "
+        "batch, for the same numbers; auto: resident if they fit into 0.35 of the device's memory, or of "
+        "the share of a GPU that a packed trial has (resources.gpus)",
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile of the networks in training, with CUDA graphs on CUDA: faster steps after "
+        "a slow first one, other rounding",
+    )
 
 
 Diagnosis = Literal[
@@ -93,6 +117,12 @@ class MeasureSpec(Spec):
     probe_l2: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False, min_length=1)] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
         description="candidates for the probe's L2 strength, chosen on an inner split of train",
+    )
+    images: int = Field(
+        50_000,
+        ge=100,
+        description="training images, at most, that probes, ranks and spectra are of: of more, so many are "
+        "chosen in the proportions of the classes, the same at every epoch",
     )
     lidar: int | None = Field(
         None, ge=2, le=100, description="views an image for LiDAR, which costs time; null: not measured"

@@ -97,8 +97,10 @@ class InnerLoop:
     def fresh(self, split: Split, rows: Tensor, epoch: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """h of other images (positions ``rows``) under views of their own, and their labels."""
         seed = stream_seed("inner", self.spec.seed) % 2**31
+        split.expect(rows)  # once more: they are the next outer step's too
         v1, v2 = split.two_views(rows, self.spec.views, seed=seed, epoch=epoch)
-        return self.method.encode(v1, v2), split.labels[rows]
+        with self.autocast():
+            return self.method.encode(v1, v2), split.labels[rows]
 
     def _redraw(self, *stream: int) -> None:
         redraw_head(self.head, self.spec, *stream)

@@ -17,7 +17,8 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pointer: the state after ``epoch`` epochs lies at ``path`` and has this SHA-256 (16 digits)."""
+    """A pointer: the state after ``epoch`` epochs, perhaps with some steps of the next, lies at ``path`` and
+    has this SHA-256 (16 digits)."""
 
     epoch: int
     path: str
@@ -28,10 +29,14 @@ class CheckpointError(Exception):
     """The file is missing or is not the one that was written."""
 
 
-def save_checkpoint(state: dict[str, Any], epoch: int, folder: Path) -> Checkpoint:
-    """Write ``folder/epoch-NNNN.pt`` atomically and durably. Raises OSError (ENOSPC) if it does not fit."""
+def save_checkpoint(state: dict[str, Any], epoch: int, folder: Path, *, step: int = 0) -> Checkpoint:
+    """Write ``folder/epoch-NNNN.pt`` atomically and durably, ``epoch-NNNN-step-NNNNNN.pt`` within an epoch.
+
+    Raises OSError (ENOSPC) if it does not fit.
+    """
     make_folder(folder)
-    path = folder / f"epoch-{epoch:04d}.pt"
+    within = f"-step-{step:06d}" if step else ""
+    path = folder / f"epoch-{epoch:04d}{within}.pt"
     written = io.BytesIO()  # so that its size is known before, and its digest is of what was meant
     torch.save(state, written)
     write_durably(path, written.getbuffer())

@@ -3,8 +3,9 @@
 Copies of a trial are trained at once, each in a process of its own, as packed trials are: one, two, four and
 so on, while that gains something and the memory suffices. Each takes some steps to warm up; then all begin
 together and are timed for a few seconds. What is timed are whole training steps (loading, views, forward,
-loss, backward, update). The memory of a trial is the most that training and one measurement hold, so the one
-that runs alone also fits its probes.
+loss, backward, update). The memory of a trial is the most that training and one measurement hold beside the
+images of an earlier seed, which a process keeps; so the one that runs alone also reads these and fits its
+probes.
 
     packing = measure_packing(spec, device=torch.device("cuda"), cache=cache, threads=4)
     packing.choice.gpus  # 0.25: four at a time
@@ -19,6 +20,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -266,11 +268,13 @@ def _copy(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     try:
         gpus = None if device.type == "cpu" else 1 / trials
-        trial = TrialRun(spec, cache=cache, device=device, threads=threads, gpus=gpus)
+        make = partial(TrialRun, cache=cache, device=device, threads=threads, gpus=gpus)
+        trial = make(spec)
         trainer, pace = trial.trainer, _Pace(trial, pipe, seconds)
         while not (trainer.advance(pace) is None or pace()):
             trainer.epoch %= spec.optim.epochs  # a short trial begins again
         if trials == 1:
+            make(spec.model_copy(update={"seed": spec.seed + 1}))  # its images stay
             validation_metrics(trainer.model, trial.data, spec, fit_probes(trainer.model, trial.data, spec))
         pipe.send(_peak(device))
     except (EOFError, ConnectionError):

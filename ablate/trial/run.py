@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ablate.data import default_cache, load
 from ablate.durable import make_folder, sync, write_durably
 from ablate.spec.identity import run_identity
 from ablate.spec.trial import TrialSpec
-from ablate.train import Trainer, TrainReport, World
+from ablate.train import Trainer, World
 from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ablate.trial.diagnoses import DIAGNOSES
 from ablate.trial.measures import Probed, fit_probes, spectra, split_metrics, validation_metrics
@@ -43,7 +43,9 @@ class TrialRun:
 
     ``threads`` is the number of CPU threads the process uses from here on: on CPU it is part of what makes
     numbers equal bit for bit. ``through_collapse`` carries a collapsed trial to its end instead of raising,
-    so that a confirmation seed keeps its real score.
+    so that a confirmation seed keeps its real score. ``gpus`` is the share of a GPU that the process has;
+    None: one, or none on a CPU. It bounds the memory that ``compute.images: auto`` counts on, and no number
+    depends on it but ``views_per_second``.
     """
 
     def __init__(
@@ -55,16 +57,23 @@ class TrialRun:
         device: torch.device | None = None,
         threads: int = 1,
         through_collapse: bool = False,
+        gpus: float | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         self.spec, self.threads, self.through_collapse = spec, threads, through_collapse
         self.world = world or World.single()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.gpus = float(self.device.type != "cpu") if gpus is None else gpus
         self.data = load(
-            spec.data, seed=spec.seed, cache=cache or default_cache(), device=self.device, threads=threads
+            spec.data,
+            seed=spec.seed,
+            cache=cache or default_cache(),
+            device=self.device,
+            threads=threads,
+            images=spec.compute.images,
+            share=min(self.gpus, 1.0) if self.gpus else 1.0,
         )
         self.trainer = Trainer(spec, self.data, self.world, self.device)
-        self._epochs: Iterator[TrainReport] = self.trainer.epochs()
         self._reported_untrained = False
         self._latest: tuple[int, Probed] | None = None
 
@@ -85,18 +94,31 @@ class TrialRun:
         return self.epoch >= self.spec.optim.epochs
 
     def step(self) -> EpochReport:
-        """Train one epoch and measure it. Whatever goes wrong, collapse included, is a TrialFailure."""
+        """Train one epoch, or what is left of it, and measure it.
+
+        Whatever goes wrong, collapse included, is a TrialFailure.
+        """
+        report = self.advance(lambda: False)
+        assert report is not None
+        return report
+
+    def advance(self, pause: Callable[[], bool]) -> EpochReport | None:
+        """The same, but stop before, with None, where ``pause`` says so: it is asked after every step within
+        the epoch and must answer alike on all workers. What ``save`` then writes goes on from there, exactly.
+        """
         try:
-            return self._step()
+            return self._advance(pause)
         except Exception as error:
             raise describe_failure(error) from error
 
-    def _step(self) -> EpochReport:
+    def _advance(self, pause: Callable[[], bool]) -> EpochReport | None:
         metrics: dict[str, float] = {}
         if self.spec.optim.epochs == 0:
             self._reported_untrained = True
         else:
-            report = next(self._epochs)
+            report = self.trainer.advance(pause)
+            if report is None:
+                return None
             metrics = {"loss": report.loss, "views_per_second": report.views_per_second}
         if self.world.rank == 0 and (self.done or self.spec.measure.at(self.epoch)):
             metrics |= validation_metrics(self.trainer.model, self.data, self.spec, self._probed())
@@ -121,10 +143,10 @@ class TrialRun:
             )
 
     def save(self, folder: Path) -> Checkpoint | None:
-        """Write a checkpoint of the present state (rank 0; other ranks return None)."""
+        """Write a checkpoint of the present state, within an epoch too (rank 0; other ranks return None)."""
         if self.world.rank != 0:
             return None
-        return save_checkpoint(self.trainer.state_dict(), self.epoch, folder)
+        return save_checkpoint(self.trainer.state_dict(), self.epoch, folder, step=self.trainer.step)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, exactly. Raises CheckpointError if the file is not the one written."""
@@ -144,9 +166,9 @@ class TrialRun:
 
         ``lineage`` names the trials from whose weights this one went on, the oldest first.
 
-        Into ``folder``, if given: ``spec.json``, ``identity.json``, ``metrics.json``; ``correct.npz``:
-        per-example correctness [N] of every probe; ``spectrum.npz``: singular values of h and z;
-        ``encoder.pt`` and ``head.pt``.
+        Into ``folder``, if given: ``spec.json``; ``identity.json``, in which "timing" is what no number but
+        ``views_per_second`` depends on; ``metrics.json``; ``correct.npz``: per-example correctness [N] of
+        every probe; ``spectrum.npz``: singular values of h and z; ``encoder.pt`` and ``head.pt``.
         """
         if self.world.rank != 0:
             return {}
@@ -158,7 +180,8 @@ class TrialRun:
             if odd := [key for key, value in found.items() if not math.isfinite(value)]:
                 log.warning("left out, since not finite: %s", ", ".join(odd))
         if folder is not None:
-            identity = self._identity(arm, stage, lineage)
+            timing = {"gpus": self.gpus, "images": self.data.residence}
+            identity = self._identity(arm, stage, lineage) | {"timing": timing}
             self._write_artifacts(folder, metrics, correct, identity)
         return metrics
 

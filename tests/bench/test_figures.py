@@ -35,17 +35,44 @@ def test_a_figure_is_the_ratio_to_the_peer_and_is_judged_by_its_target() -> None
 
 
 @pytest.mark.parametrize(
-    ("target", "ratio", "held"),
+    ("target", "ratio", "ours", "held"),
     [
-        ({"at_least": 10}, 10.0, True),
-        ({"at_least": 10}, 9.99, False),
-        ({"below": 1.3}, 1.3, False),
-        ({"below": 1.3}, 1.29, True),
-        ({}, 0.0, None),
+        ({"at_least": 10}, 10.0, 1.0, True),
+        ({"at_least": 10}, 9.99, 1.0, False),
+        ({"below": 1.3}, 1.3, 1.0, False),
+        ({"below": 1.3}, 1.29, 1.0, True),
+        ({"ours_below": 0.3}, 100.0, 0.3, False),
+        ({"ours_below": 0.3}, None, 0.29, True),
+        ({}, 0.0, 0.0, None),
     ],
 )
-def test_targets(target: dict[str, float], ratio: float, held: bool | None) -> None:
-    assert Figure("f", "p", "a/x", "b/x", "s", **target).holds(ratio) is held  # type: ignore[arg-type]
+def test_targets(target: dict[str, float], ratio: float | None, ours: float, held: bool | None) -> None:
+    assert Figure("f", "p", "a/x", "b/x", "s", **target).holds(ratio, ours) is held  # type: ignore[arg-type]
+
+
+def test_a_target_is_of_something_and_there_is_one_at_most() -> None:
+    with pytest.raises(ValueError, match="f: has a target for a ratio, but nothing to divide by"):
+        Figure("f", "p", "a/x", None, "s", below=2.0)
+    with pytest.raises(ValueError, match="f: has more than one target"):
+        Figure("f", "p", "a/x", "b/x", "s", below=2.0, ours_below=1.0)
+
+
+def test_a_figure_can_stand_alone_under_a_bound(tmp_path: Path) -> None:
+    figure = Figure("a wait", "nothing", "growing/seconds", None, "s", ours_below=2.5)
+    contender = Contender("growing", partial(growing, log=tmp_path / "log"))
+    [record] = take(suite_of(figure, contender), repeats=3, command="")
+    assert (record.ours, record.each, record.theirs) == (2.0, (1.0, 2.0, 3.0), None)
+    assert (record.ratio, record.ratios, record.target, record.held) == (None, (), "< 2.5 s", True)
+    assert "| a wait | nothing | 2 s [1, 3] |  |  | < 2.5 s | held |" in markdown([record])
+
+
+def test_records_name_the_versions_of_peers_and_a_missing_one_is_refused() -> None:
+    ours = Contender("ours", partial(fixed, seconds=1.0))
+    figure = Figure("f", "p", "ours/seconds", "ours/seconds", "s")
+    [record] = take(Suite("s", "", (ours,), (figure,), ("torchvision",)), repeats=1, command="")
+    assert record.versions["torchvision"]
+    with pytest.raises(BenchError, match=r"not installed.*: nowhere, missing\. They come with pip install"):
+        take(Suite("s", "", (ours,), (figure,), ("nowhere", "torch", "missing")), repeats=1, command="")
 
 
 def test_the_value_is_the_median_of_the_repetitions_ratios_and_each_is_kept(tmp_path: Path) -> None:
@@ -98,6 +125,7 @@ RECORD = Record(
     ratio=120.0,
     ratios=(90.0, 120.0, 130.0),
     ours=0.5,
+    each=(0.4, 0.5, 0.6),
     theirs=60.0,
     unit="s",
     target=">= 100",
@@ -120,7 +148,7 @@ def test_the_table_and_the_markdown_show_both_sides_the_spread_and_the_verdict()
 def test_json_holds_records_that_are_complete_in_themselves(tmp_path: Path) -> None:
     write_json([RECORD], tmp_path / "new" / "figures.json")
     [found] = json.loads((tmp_path / "new" / "figures.json").read_text())
-    assert Record(**{**found, "ratios": tuple(found["ratios"])}) == RECORD
+    assert Record(**{**found, "ratios": tuple(found["ratios"]), "each": tuple(found["each"])}) == RECORD
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def watch(slots_in_order: str, *, seconds_each: float, state: str = "COMPLETE") 
 
 def test_the_cost_of_a_trial_leaves_start_up_out() -> None:
     measured = watch("aab" + "ab" * 150, seconds_each=0.5).measured()
-    assert measured == {"cost": 0.5, "first": 0.5, "rest": 0.5, "last": 0.5, "start-up": 10.0}
+    each = dict.fromkeys(("cost", "first", "rest", "last", "typical first", "typical rest"), 0.5)
+    assert measured == {**each, "start-up": 10.0}
 
 
 def test_a_trial_that_gets_dearer_shows() -> None:
@@ -70,6 +71,15 @@ def test_a_trial_that_gets_dearer_shows() -> None:
         stopwatch({"event": "finished", "trial": trial, "state": "COMPLETE", "reason": "", "time": time})
     measured = stopwatch.measured()
     assert (measured["first"], measured["rest"], measured["last"]) == (0.5, 2.0, 2.0)
+    assert (measured["typical first"], measured["typical rest"]) == (0.5, 2.0)
+
+
+def test_a_machine_that_halts_does_not_look_like_growth() -> None:
+    stopwatch = watch("ab" * 150, seconds_each=0.5)
+    stopwatch.ends[200:] = [end + 60.0 for end in stopwatch.ends[200:]]
+    measured = stopwatch.measured()
+    assert measured["rest"] > 1.5 * measured["first"]
+    assert measured["typical rest"] == measured["typical first"]
 
 
 def test_figures_of_one_slot_or_of_lost_trials_are_refused() -> None:

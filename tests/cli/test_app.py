@@ -116,6 +116,7 @@ def test_data_commands_build_list_and_inspect(tmp_path: Path) -> None:
     shown = runner.invoke(app, ["data", "inspect", str(path), *cache])
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.rstrip().splitlines()[-2].replace("│", " ").split() == ["all", "160", "40", "100"]
+    assert "images resident: 0.2 MiB of pixels, at most " in shown.stdout
 
 
 def test_a_damaged_data_set_is_listed_as_that(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ablate.model import build_encoder
+from ablate.model.encoders.checkpointing import checkpoint_stages
 from ablate.spec.encoder import Pixels, TinyResNet, TorchvisionResNet
 
 
@@ -52,3 +53,51 @@ def test_pixels_are_the_image() -> None:
     images = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(encoder(images), images.reshape(2, 192))
     assert not list(encoder.parameters())
+
+
+@pytest.mark.parametrize("spec", [
+    TinyResNet(width=4, blocks=(2, 1)),
+    TorchvisionResNet.model_validate({"kind": "resnet18", "stem": "imagenet"}),
+], ids=["tiny", "torchvision"])  # fmt: skip
+def test_checkpointed_stages_keep_less_and_give_the_same(spec: TinyResNet | TorchvisionResNet) -> None:
+    plain, again = build_encoder(spec, size=32), build_encoder(spec, size=32)
+    checkpoint_stages(again)
+    again.load_state_dict(plain.state_dict())
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    kept = []
+    for encoder in (plain, again):
+        sizes = {}
+
+        def keep(x: torch.Tensor, sizes: dict[int, int] = sizes) -> torch.Tensor:
+            sizes[x.untyped_storage().data_ptr()] = x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            h = encoder(images)
+        h.square().sum().backward()
+        weights = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
+        kept.append(sum(size for place, size in sizes.items() if place not in weights))
+    assert kept[1] < 0.6 * kept[0]
+    assert list(again.state_dict()) == list(plain.state_dict())
+    for (name, a), b in zip(plain.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    for (name, p), q in zip(plain.named_parameters(), again.parameters(), strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        assert torch.equal(p.grad, q.grad), name
+
+
+def test_in_eval_mode_checkpointed_stages_are_plain_ones() -> None:
+    encoder = build_encoder(TinyResNet(width=4, blocks=(1, 1)), size=16).eval()
+    images = torch.randn(2, 3, 16, 16)
+    expected = encoder(images)
+    checkpoint_stages(encoder)
+    encoder.eval()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    assert torch.equal(encoder(images), expected)
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_an_encoder_without_stages_cannot_be_checkpointed() -> None:
+    with pytest.raises(ValueError, match=r"Flatten has no stages .* neither `stages`.* nor layer1"):
+        checkpoint_stages(build_encoder(Pixels(), size=8))

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablate.objective import info_nce, info_nce_keys, info_nce_local
+from ablate.objective import info_nce, info_nce_keys, info_nce_local, log_sum_exp
 
 Floats = NDArray[np.float64]
 Negatives = Literal["two_view", "other_view"]
@@ -276,3 +277,108 @@ def test_bad_keys_are_refused_by_name() -> None:
             info_nce_keys(z, z, 0, queue=queue, temperature=0.1)
     with pytest.raises(ValueError, match="temperature must be above 0"):
         info_nce_keys(z, z, 0, temperature=0.0)
+
+
+EFFECTS: list[dict[str, Any]] = [
+    {},
+    {"margin_angular": 0.3, "margin_subtractive": 0.2},
+    {"margin_angular": -0.1},
+    {"effect": "emphasis", "emphasis": 2.0},
+    {"effect": "angle", "margin_angular": 0.2, "mean_one": True},
+    {"effect": "probability", "margin_subtractive": 0.3},
+    {"effect": "angle-and-probability", "margin_angular": 0.2, "margin_subtractive": 0.2, "mean_one": True},
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    count=st.integers(2, 12),
+    share=st.tuples(st.integers(0, 11), st.integers(1, 12)),
+    chunk=st.integers(1, 5),
+    temperature=st.sampled_from([0.05, 0.2, 1.0]),
+    form=st.sampled_from(["two_view", "other_view", "keys", "queue"]),
+    margin=st.sampled_from(EFFECTS),
+)
+def test_in_chunks_loss_and_gradients_are_the_plain_ones(
+    seed: int,
+    count: int,
+    share: tuple[int, int],
+    chunk: int,
+    temperature: float,
+    form: str,
+    margin: dict[str, Any],
+) -> None:
+    """On any worker's share, for every form of negatives and every margin."""
+    offset = min(share[0], count - 1)
+    mine = slice(offset, min(offset + share[1], count))
+    z1, z2 = views(count, 3, seed)
+    queue = views(7, 3, seed + 1)[0]
+
+    def loss(chunk: int) -> tuple[float, tuple[Tensor | None, ...]]:
+        kwargs = {"temperature": temperature, "chunk": chunk, **margin}
+        if form == "two_view" or form == "other_view":
+            value = info_nce_local(z1[mine], z2[mine], z1, z2, offset, negatives=form, **kwargs)  # type: ignore
+        else:
+            value = info_nce_keys(z1[mine], z2, offset, queue=queue if form == "queue" else None, **kwargs)
+        return value.item(), torch.autograd.grad(value, (z1, z2, queue), allow_unused=True)
+
+    (plain, expected), (chunked, found) = loss(count), loss(chunk)
+    assert chunked == pytest.approx(plain, rel=1e-12)
+    for a, b in zip(found, expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers in anything that is made inside."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for x in made if isinstance(made, (list, tuple)) else [made]:
+            self.numbers = max(self.numbers, x.numel() if isinstance(x, Tensor) else 0)
+        return made
+
+
+def test_no_matrix_of_all_cosines_is_made_in_chunks() -> None:
+    def largest(chunk: int | None) -> int:
+        z1, z2 = views(64, 4)
+        with Largest() as seen:
+            info_nce(z1, z2, temperature=0.2, chunk=chunk).backward()
+        return seen.numbers
+
+    assert largest(64) == 128 * 128
+    assert largest(8) == 16 * 128
+    assert largest(None) == 128 * 128
+
+
+def test_many_logits_are_computed_in_chunks_of_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed in chunks has no second derivative, and says so."""
+
+    def twice(bound: int) -> None:
+        monkeypatch.setattr(log_sum_exp, "AT_ONCE", bound)
+        z1, z2 = views(8, 4)
+        (gradient,) = torch.autograd.grad(info_nce(z1, z2, temperature=0.2), z1, create_graph=True)
+        gradient.square().sum().backward()
+
+    twice(16 * 16)  # anchors times logits
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        twice(16 * 16 - 1)
+    twice(10**6)
+
+
+def test_plain_second_derivatives_are_those_of_the_definition() -> None:
+    z1, z2 = views(5, 3)
+
+    def loss(x: Tensor) -> Tensor:
+        return info_nce(x, z2.detach(), temperature=0.3, margin_angular=0.2)
+
+    assert torch.autograd.gradgradcheck(loss, (z1,))
+
+
+def test_a_chunk_of_no_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="chunk must be at least 1 row, found 0"):
+        info_nce(*views(4, 3), temperature=0.1, chunk=0)

@@ -115,7 +115,31 @@ def test_lars_steps_by_the_trust_ratio_and_leaves_biases_alone() -> None:
     ratio = 0.01 * 4.0 / (2.0 + 0.1 * 4.0)  # |w| = 4, |g| = 2
     assert torch.allclose(weight.data, torch.full((2, 2), 2.0 - 0.5 * ratio * (1 + 0.1 * 2.0)))
     assert torch.allclose(bias.data, torch.full((2,), 0.5))
-    assert proximal_step_size(optimiser, weight) == pytest.approx(0.5 * ratio)
+    assert float(proximal_step_size(optimiser, weight)) == pytest.approx(0.5 * ratio)
+
+
+def test_lars_on_many_weights_is_lars_on_each() -> None:
+    def stepped(groups: list[list[torch.Tensor]], gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+        weights = [[torch.nn.Parameter(w.clone()) for w in group] for group in groups]
+        settings = [{"params": group, "weight_decay": 0.1} for group in weights]
+        optimiser = LARS(settings, lr=0.5, momentum=0.9, trust=0.01)
+        flat = [w for group in weights for w in group]
+        for _ in range(3):
+            for w, gradient in zip(flat, gradients, strict=True):
+                w.grad = gradient.clone()
+            optimiser.step()
+        return [w.detach() for w in flat]
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 4), (5,), (2, 3, 3, 3), (), (4, 1), (3, 4)]
+    weights, gradients = ([torch.randn(s, generator=generator) for s in shapes] for _ in range(2))
+    weights[4].zero_()  # no direction: its ratio is 1
+    gradients[5].zero_()
+    together = stepped([weights[:4], weights[4:]], gradients)
+    apart = stepped([[w] for w in weights], gradients)
+    assert all(torch.equal(a, b) for a, b in zip(together, apart, strict=True))
+    assert all(a.isfinite().all() for a in together)
+    assert not torch.equal(together[4], weights[4])
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l21"])

@@ -22,6 +22,11 @@ METHODS = ["simclr", "moco-v2", "moco-v3", "byol", "simsiam", "barlow-twins", "v
 
 
 INNER = {"steps": 2, "batch": "fresh", "start": "epoch"}
+NO_NORM: dict[str, Any] = {
+    "encoder": {"kind": "pixels"},
+    "head": {"kind": "mlp", "depth": 2, "hidden": 16, "out": 8, "norm": "none"},
+    "views": {"size": 8},
+}
 
 
 def _loss_and_gradients(
@@ -49,8 +54,10 @@ def _loss_and_gradients(
     return {"loss": total, "grads": grads, "stats": stats}
 
 
-def _train(world: World, epochs: int, precision: str = "fp32", **sections: Any) -> dict[str, Any]:
-    spec = tiny_trial(compute={"precision": precision}, **sections)
+def _train(
+    world: World, epochs: int, precision: str = "fp32", microbatch: int | None = None, **sections: Any
+) -> dict[str, Any]:
+    spec = tiny_trial(compute={"precision": precision, "microbatch": microbatch}, **sections)
     trainer = Trainer(spec, tiny_data(), world, CPU)
     reports = [report for report, _ in zip(trainer.epochs(), range(epochs), strict=False)]
     return {"losses": [r.loss for r in reports], "model": trainer.model.state_dict()}
@@ -67,6 +74,8 @@ def _worker(rank: int, size: int, folder: str) -> None:
         "trained": _train(world, 2),
         "bf16": _train(world, 2, "bf16"),
         "inner": _train(world, 2, inner=INNER),
+        "microbatches": _train(world, 2, microbatch=8, **NO_NORM),
+        "normed": _train(world, 2, microbatch=8),
         "methods": {m: _loss_and_gradients(world, torch.float64, "global", m) for m in METHODS},
     }
     torch.save(found, f"{folder}/rank{rank}.pt")
@@ -141,6 +150,16 @@ def test_two_workers_take_one_workers_inner_steps(two_workers: list[dict[str, An
     alone = _train(World.single(), 2, inner=INNER)
     assert all(torch.equal(first["model"][k], second["model"][k]) for k in alone["model"])
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+
+
+def test_two_workers_train_in_microbatches_as_one_does_without(two_workers: list[dict[str, Any]]) -> None:
+    first, second = (found["microbatches"] for found in two_workers)
+    alone = _train(World.single(), 2, **NO_NORM)
+    assert all(torch.equal(first["model"][k], second["model"][k]) for k in alone["model"])
+    assert first["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+    first, second = (found["normed"] for found in two_workers)  # whose statistics the workers share
+    assert first["losses"] == second["losses"]
+    assert all(torch.equal(first["model"][k], second["model"][k]) for k in first["model"])
 
 
 def test_two_workers_train_in_bf16_as_one_does(two_workers: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablate.data import dataset
 from ablate.spec import identity
 from ablate.spec.identity import code_digest, spec_hash
 from ablate.spec.trial import TrialSpec
@@ -172,6 +173,30 @@ def test_copies_train_at_once_in_processes_of_their_own(cache: Path) -> None:
         assert m.views_per_second > 0
         assert 50 * 2**20 < m.memory < found.memory  # at least the interpreter and torch
     assert found.choice.trials in (1, 2)
+
+
+def test_the_one_alone_holds_the_images_of_two_seeds_as_a_slot_does(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(dataset, "_kept", {})
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(packing, "fit_probes", lambda *_: held.extend(key[3] for key in dataset._kept))
+    monkeypatch.setattr(packing, "validation_metrics", lambda *_: None)
+
+    class Pipe:
+        def send(self, word: Any) -> None:
+            assert not isinstance(word, str), word
+
+        def recv(self) -> None: ...
+
+        def poll(self) -> bool:
+            return True
+
+    for trials, seeds in ((1, [0, 1]), (2, [])):
+        held.clear()
+        packing._copy(Pipe(), small(), CPU, cache, 1, 0.0, trials)
+        assert held == seeds
 
 
 def test_a_trial_that_cannot_train_alone_says_why(cache: Path) -> None:

@@ -88,6 +88,27 @@ def test_resume_from_a_checkpoint_is_exact(cache: Path, tmp_path: Path) -> None:
     assert second.finish(None) == {k: v for k, v in whole.metrics.items() if k in TEST}
 
 
+def test_a_trial_cut_within_an_epoch_goes_on_exactly(cache: Path, tmp_path: Path) -> None:
+    spec = small(optim={"kind": "sgd", "lr": 0.2, "epochs": 2, "batch": 64})
+    whole = run_trial(spec, cache=cache)
+    first = TrialRun(spec, cache=cache)
+    first.step()
+    after_epoch = first.save(tmp_path)
+    assert first.advance(lambda: True) is None
+    assert (first.epoch, first.done) == (1, False)
+    within = first.save(tmp_path)
+    assert after_epoch is not None
+    assert within is not None
+    assert (within.epoch, Path(within.path).name) == (1, "epoch-0001-step-000001.pt")
+    for checkpoint in (within, after_epoch):  # the one does not take the other's place
+        second = TrialRun(spec, cache=cache)
+        second.restore(checkpoint)
+        report = second.step()
+        assert second.done
+        assert without_speed(report.metrics) == without_speed(whole.curve[1].metrics)
+        assert second.finish(None) == {k: v for k, v in whole.metrics.items() if k in TEST}
+
+
 def test_an_altered_or_missing_checkpoint_is_refused(cache: Path, tmp_path: Path) -> None:
     run = TrialRun(small(), cache=cache)
     checkpoint = run.save(tmp_path)

@@ -33,8 +33,10 @@ class RandomSubvector(nn.Module):
     def redraw(self, seed: int, step: int) -> None:
         """Take the subset of (``seed``, ``step``) for the training forwards to come."""
         generator = torch.Generator().manual_seed(stream_seed("head-features", seed, step))
-        drawn = torch.randperm(self.width, generator=generator)[: self.size]
-        self.features.copy_(drawn.sort().values)
+        drawn = torch.randperm(self.width, generator=generator)[: self.size].sort().values
+        if self.features.is_cuda:
+            drawn = drawn.pin_memory()  # to copy from other memory is to wait for the GPU
+        self.features.copy_(drawn, non_blocking=True)
 
     def forward(self, h: Tensor) -> Tensor:
         return h[:, self.features] if self.training else h[:, : self.size]

@@ -88,8 +88,8 @@ def momentum_copy(model: ContrastiveModel) -> ContrastiveModel:
 @torch.no_grad()
 def follow(copied: nn.Module, model: nn.Module, momentum: float) -> None:
     """copy <- momentum * copy + (1 - momentum) * model, parameters only."""
-    for old, new in zip(copied.parameters(), model.parameters(), strict=True):
-        old.lerp_(new, 1 - momentum)
+    if old := tuple(copied.parameters()):
+        torch._foreach_lerp_(old, tuple(model.parameters()), 1 - momentum)
 
 
 def rising(momentum: float, progress: float) -> float:
