@@ -41,12 +41,13 @@ def two_views(
     ``alternates``, as images, are what is seen instead with probability ``spec.drop``, before the crop.
     ``rows`` int64 [B] says where among more ``images`` (and ``alternates``) these lie; channels_last ones on
     the CPU are then read where they are, without a copy.
-    Raises ValueError if alternates are needed and not given, and DataError if the CPU's kernel can be
-    compiled but not kept (see ``view_kernel.py``).
+    Raises ValueError if alternates are needed and not given or tensors are not as said here, and DataError
+    if the CPU's kernel can be compiled but not kept (see ``view_kernel.py``).
     """
     if spec.drop > 0 and alternates is None:
         raise ValueError("views.drop needs the alternate pictures of the images")
     others = alternates if spec.drop > 0 else None
+    _check(images, ids, others, rows)
     dropped = None if others is None else dropped_views(ids, spec, seed=seed, epoch=epoch)
     side = (images.shape[2], images.shape[3])
     asked = recipe(draw(ids, side, spec, seed=seed, epoch=epoch), side, spec)
@@ -57,6 +58,19 @@ def two_views(
     if rows is not None:
         images, others = images[rows], None if others is None else others[rows]
     return view_torch.render(images, asked, spec, others, dropped)
+
+
+def _check(images: Tensor, ids: Tensor, others: Tensor | None, rows: Tensor | None) -> None:
+    """Compiled code reads whatever memory it is told to, so it must be told of tensors that fit together."""
+    for name, pictures in (("images", images), ("alternates", images if others is None else others)):
+        if pictures.dtype != torch.uint8 or pictures.shape != (len(images), 3, *images.shape[2:]):
+            raise ValueError(
+                f"{name} must be uint8 [{len(images)}, 3, {', '.join(map(str, images.shape[2:]))}], "
+                f"found {pictures.dtype} {list(pictures.shape)}"
+            )
+    count = len(images) if rows is None else len(rows)
+    if ids.dtype != torch.int64 or ids.shape != (count,):
+        raise ValueError(f"ids must be int64 [{count}], one an image, found {ids.dtype} {list(ids.shape)}")
 
 
 def view_parameters(

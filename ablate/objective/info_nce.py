@@ -46,7 +46,7 @@ def info_nce(
     z1, z2: embeddings [N, d] of the two views, N >= 2, of any scale; row i of both is one image. Half
     precision is computed in float32. temperature > 0; margin_angular in radians; margin_subtractive in
     units of cosine; effect, emphasis and mean_one: see ``effects``. chunk: images at a time, N or more: all;
-    None: see ``log_sum_exp``. In chunks there is no second derivative.
+    None: see ``log_sum_exp``. In chunks there is no second derivative and no ``torch.func``.
 
     Raises ValueError on mismatched shapes, fewer than 2 rows, or arguments out of range.
     """

@@ -24,7 +24,7 @@ def log_sum_exp(
 
     anchors: [V, B, d], of B images. negatives: [W, N, d], of N images; the anchors of image i leave out those
     of image ``left_out`` + i, if that is not None. chunk: images at a time, >= 1; None: as many as have
-    ``AT_ONCE`` logits. Where that is not all B, a second derivative raises RuntimeError.
+    ``AT_ONCE`` logits. Where that is not all B, a second derivative or ``torch.func`` raises RuntimeError.
 
     Raises ValueError if chunk is below 1.
     """

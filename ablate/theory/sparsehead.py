@@ -106,7 +106,10 @@ def _losses(spec: SparseHead, heads: Tensor, views: Views) -> Tensor:
 
 def _loss_at(temperature: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     def loss(w: Tensor, h1: Tensor, h2: Tensor) -> Tensor:
-        return info_nce(h1 @ w.T, h2 @ w.T, temperature=temperature, negatives="other_view")
+        # All at once: torch.func does not go into chunks.
+        return info_nce(
+            h1 @ w.T, h2 @ w.T, temperature=temperature, negatives="other_view", chunk=h1.shape[0]
+        )
 
     return loss
 

@@ -75,7 +75,7 @@ class TrialRun:
         )
         self.trainer = Trainer(spec, self.data, self.world, self.device)
         self._reported_untrained = False
-        self._latest: tuple[int, Probed] | None = None
+        self._latest: Probed | None = None
 
     @property
     def epoch(self) -> int:
@@ -116,6 +116,7 @@ class TrialRun:
         if self.spec.optim.epochs == 0:
             self._reported_untrained = True
         else:
+            self._latest = None
             report = self.trainer.advance(pause)
             if report is None:
                 return None
@@ -127,9 +128,9 @@ class TrialRun:
 
     def _probed(self) -> Probed:
         """The probes of the present state; those of the last report serve ``finish`` too."""
-        if self._latest is None or self._latest[0] != self.epoch:
-            self._latest = (self.epoch, fit_probes(self.trainer.model, self.data, self.spec))
-        return self._latest[1]
+        if self._latest is None:
+            self._latest = fit_probes(self.trainer.model, self.data, self.spec)
+        return self._latest
 
     def _check(self, metrics: dict[str, float]) -> None:
         broken = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -151,6 +152,7 @@ class TrialRun:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, exactly. Raises CheckpointError if the file is not the one written."""
         self.trainer.load_state_dict(load_checkpoint(checkpoint, self.device))
+        self._latest = None
 
     def finish(
         self,

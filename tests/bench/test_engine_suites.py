@@ -235,7 +235,7 @@ def tiny_gpu(monkeypatch: pytest.MonkeyPatch) -> gpu_suite.Sizes:
     def tree(sizes: gpu_suite.Sizes, encoder: str, *, compiled: bool) -> dict[str, Any]:
         small = {"encoder": {"kind": "tiny-resnet", "width": 4, "blocks": [1]}}
         head = {"head": {"kind": "mlp", "depth": 2, "hidden": 16, "out": 8}}
-        return {**made(sizes, encoder, compiled=compiled), **small, **head}
+        return {**made(sizes, encoder, compiled=compiled), **small, **head, "compute": {}}
 
     monkeypatch.setattr(gpu_suite, "trial_tree", tree)
     monkeypatch.setitem(gpu_suite.ROOFLINES, "tiny-resnet", gpu_suite.Roofline(0.001, 1e6, 1e6))

@@ -240,7 +240,7 @@ def test_threads_and_files_end_with_the_dataset(spec: ParquetData, cache: Path) 
 
     def files() -> list[str]:
         links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
-        return [to for link in links if os.path.islink(link) and "beton" in (to := os.readlink(link))]
+        return [to for link in links if os.path.islink(link) and str(cache) in (to := os.readlink(link))]
 
     gc.collect()
     dataset = loaded(spec, cache, threads=3)

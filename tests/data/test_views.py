@@ -84,6 +84,26 @@ def test_every_part_of_the_key_changes_the_views() -> None:
         assert (first - other).abs().amax((1, 2, 3)).min() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": batch(4)[0][:, :1]}, r"images must be uint8 \[4, 3, 16, 16\], found .* \[4, 1, 16, 16\]"),
+        ({"images": batch(4)[0].float()}, "images must be uint8 .* found torch.float32"),
+        ({"alternates": batch(3)[0]}, r"alternates must be uint8 \[4, 3, 16, 16\], found .* \[3, 3"),
+        ({"alternates": batch(4, size=9)[0]}, "alternates must be .* found .* 9, 9"),
+        ({"ids": torch.arange(3)}, r"ids must be int64 \[4\], one an image, found .* \[3\]"),
+        ({"ids": torch.arange(4, dtype=torch.int32)}, "ids must be int64 .* found torch.int32"),
+        ({"rows": torch.arange(2)}, r"ids must be int64 \[2\], one an image, found .* \[4\]"),
+    ],
+)
+def test_tensors_that_do_not_fit_together_are_refused(changes: dict[str, Tensor], message: str) -> None:
+    images, ids = batch(4)
+    spec = EVERYTHING.model_copy(update={"drop": 0.5})
+    given: dict[str, Any] = {"images": images, "ids": ids, "alternates": images, **changes}
+    with pytest.raises(ValueError, match=message):
+        two_views(**given, spec=spec, seed=0, epoch=0)
+
+
 def test_shapes_types_and_memory() -> None:
     images, ids = batch(5, size=20, width=26)
     for view in (*two_views(images, ids, EVERYTHING, seed=0, epoch=0), plain_view(images, EVERYTHING)):

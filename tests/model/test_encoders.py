@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -101,3 +103,27 @@ def test_in_eval_mode_checkpointed_stages_are_plain_ones() -> None:
 def test_an_encoder_without_stages_cannot_be_checkpointed() -> None:
     with pytest.raises(ValueError, match=r"Flatten has no stages .* neither `stages`.* nor layer1"):
         checkpoint_stages(build_encoder(Pixels(), size=8))
+
+
+class Staged(nn.Module):
+    """A plugin's encoder, of one stage."""
+
+    def __init__(self, stage: nn.Sequential) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(stage)
+
+
+def test_checkpointed_blocks_keep_the_names_they_were_given() -> None:
+    encoder = Staged(nn.Sequential(OrderedDict(first=nn.Linear(3, 3), second=nn.Linear(3, 3))))
+    names = list(encoder.state_dict())
+    checkpoint_stages(encoder)
+    assert list(encoder.state_dict()) == names
+
+
+def test_a_stage_with_a_forward_of_its_own_cannot_be_checkpointed() -> None:
+    class Residual(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + super().forward(x)
+
+    with pytest.raises(ValueError, match="Staged has no stages"):
+        checkpoint_stages(Staged(Residual(nn.Linear(3, 3))))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablate.spec.theory import XueLinear
-from ablate.theory import xue
+from ablate.spec.theory import SparseHead, XueLinear
+from ablate.theory import sparsehead, xue
 from ablate.theory.claim import at_least, at_most, falls, falls_on_average
 from ablate.theory.directclr import alignment, force, match, overlap
 from ablate.theory.linear_net import Pairs, layer_gradients, orthogonal, product, spectrum, train
@@ -69,7 +69,10 @@ def test_layers_get_the_gradients_of_autograd(count: int) -> None:
 def test_gradient_flow_keeps_the_balance_of_two_layers() -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = Pairs([0.1], samples=50, batch=20, width=4, augmented=2, generator=generator)
-    start = [orthogonal(1, 4, generator) * 0.5, orthogonal(1, 4, generator) * torch.rand(4)]
+    start = [
+        orthogonal(1, 4, generator) * 0.5,
+        orthogonal(1, 4, generator) * torch.rand(4, generator=generator),
+    ]
     end = train(start, pairs, eq2_gradient, steps=400, lr=1e-3)
     before, after = (w[0] @ w[0].mT - w[1].mT @ w[1] for w in (start, end))
     assert (product(end) - product(start)).norm() > 0.2
@@ -146,3 +149,15 @@ def test_falling_is_asked_of_every_seed_or_of_the_mean() -> None:
     assert not falls_on_average("x", one_rises.flip(1), (1, 2, 3)).holds
     assert not falls_on_average("x", torch.tensor([[torch.inf, 1.0]]), (1, 2)).holds
     assert falls("x", falling, (1, 2, 3)).observed == "1: 3, 2: 2.25, 3: 1.7"
+
+
+def test_a_sparse_head_sees_batches_that_the_loss_would_compute_in_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For chunks stop ``torch.func``."""
+    generator = torch.Generator().manual_seed(0)
+    spec = SparseHead(seeds=2, steps=1, train=16, batch=16)
+    views = sparsehead._views(spec, sparsehead._supports(spec, generator), spec.train, generator)
+    expected = sparsehead._trained(spec, (0.1,), views, torch.Generator().manual_seed(1))
+    monkeypatch.setattr("ablate.objective.log_sum_exp.AT_ONCE", 16)
+    assert torch.equal(sparsehead._trained(spec, (0.1,), views, torch.Generator().manual_seed(1)), expected)

@@ -109,6 +109,20 @@ def test_a_trial_cut_within_an_epoch_goes_on_exactly(cache: Path, tmp_path: Path
         assert second.finish(None) == {k: v for k, v in whole.metrics.items() if k in TEST}
 
 
+def test_what_is_measured_after_a_restore_is_the_restored_state(cache: Path, tmp_path: Path) -> None:
+    """A trial that takes the state of another, of as many epochs."""
+    optim = {"kind": "sgd", "lr": 0.2, "epochs": 1, "batch": 128, "warmup_epochs": 0}
+    first, second = (TrialRun(small(optim=optim, seed=seed), cache=cache) for seed in (0, 1))
+    for run in (first, second):
+        run.step()
+    checkpoint = first.save(tmp_path)
+    assert checkpoint is not None
+    fresh = TrialRun(second.spec, cache=cache)
+    for run in (second, fresh):
+        run.restore(checkpoint)
+    assert second.finish(None) == fresh.finish(None)
+
+
 def test_an_altered_or_missing_checkpoint_is_refused(cache: Path, tmp_path: Path) -> None:
     run = TrialRun(small(), cache=cache)
     checkpoint = run.save(tmp_path)

@@ -1,7 +1,8 @@
 """Activation checkpointing: less memory in training for one more forward pass of the encoder.
 
 Of every residual block only the input is kept; what the gradient needs besides is computed again, block by
-block, on the way back (Chen et al., arXiv 1604.06174). The numbers are the same, bit for bit.
+block, on the way back (Chen et al., arXiv 1604.06174). The numbers are the same, bit for bit. The blocks may
+draw no random numbers of their own (dropout): both passes have to be the same.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ def checkpoint_stages(encoder: nn.Module) -> None:
     """Have the stages of ``encoder`` keep the inputs of their blocks alone, from now on.
 
     Its stages are each an ``nn.Sequential`` of blocks: those in its ``stages``, or torchvision's ``layer1``
-    to ``layer4``. Its state keeps its names. Raises ValueError if it has neither.
+    to ``layer4``. Its state keeps its names. Raises ValueError if it has neither, or where a stage is of a
+    subclass, whose forward may do more.
     """
     parent, names = encoder, list(_TORCHVISION)
     if isinstance(stages := getattr(encoder, "stages", None), nn.Sequential):
         parent, names = stages, [name for name, _ in stages.named_children()]
-    if not all(isinstance(getattr(parent, name, None), nn.Sequential) for name in names):
+    if not all(type(getattr(parent, name, None)) is nn.Sequential for name in names):
         raise ValueError(
             f"{type(encoder).__name__} has no stages whose activations could be computed again: neither "
             f"`stages`, an nn.Sequential of such, nor {', '.join(_TORCHVISION)}"
         )
     for name in names:
-        setattr(parent, name, Checkpointed(*getattr(parent, name)))
+        getattr(parent, name).__class__ = Checkpointed  # the same module: names and mode stay
 
 
 class Checkpointed(nn.Sequential):
