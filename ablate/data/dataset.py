@@ -23,6 +23,7 @@ from ablate.data.ffcv_io import PictureFile, Pictures
 from ablate.data.sources.registry import LABEL
 from ablate.data.streamed import Decoders, Streamed, in_turn
 from ablate.data.views import two_views
+from ablate.durable import in_words
 from ablate.spec.data import DataSpec, Images, OwnValidation
 from ablate.spec.streams import stream_seed
 from ablate.spec.views import ViewSpec
@@ -142,7 +143,7 @@ def residence(beton: Beton, images: Images, device: torch.device, share: float =
     take more than 0.35 of the memory of that share.
     """
     allowed = int(_MEMORY_SHARE * share * device_memory(device))
-    size, most = _bytes(beton.pixels), _bytes(allowed)
+    size, most = in_words(beton.pixels), in_words(allowed)
     part = f"{_MEMORY_SHARE} of {device}" if share == 1 else f"{_MEMORY_SHARE} of {share:g} of {device}"
     if images == "resident" and beton.pixels > allowed:
         raise DataError(
@@ -260,10 +261,6 @@ def _part(beton: Beton, split: str) -> tuple[_Part, Tensor]:
     groups, *labels = samples.numbers
     factors = {name: values for (name, _), values in zip(beton.factors, labels, strict=True)}
     return _Part(samples.pictures, torch.arange(len(groups)), factors[beton.label], factors), groups
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def device_memory(device: torch.device) -> int:

@@ -102,7 +102,7 @@ def test_train_runs_one_trial_and_writes_its_artifacts(tmp_path: Path) -> None:
     result = runner.invoke(app, ["train", str(write(tmp_path, text)), *arguments])
     assert result.exit_code == 0, result.output
     assert "COMPLETE" in result.stdout
-    assert "images resident: 0.2 MiB of pixels, at most " in result.stdout
+    assert "images resident: 230 kB of pixels, at most " in result.stdout
     again = runner.invoke(app, ["train", str(folder / "spec.json"), "--cache", str(tmp_path / "cache")])
     assert again.exit_code == 0, again.output
 
@@ -116,7 +116,7 @@ def test_data_commands_build_list_and_inspect(tmp_path: Path) -> None:
     shown = runner.invoke(app, ["data", "inspect", str(path), *cache])
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.rstrip().splitlines()[-2].replace("│", " ").split() == ["all", "160", "40", "100"]
-    assert "images resident: 0.2 MiB of pixels, at most " in shown.stdout
+    assert "images resident: 230 kB of pixels, at most " in shown.stdout
 
 
 def test_a_damaged_data_set_is_listed_as_that(tmp_path: Path) -> None:

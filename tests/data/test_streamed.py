@@ -286,23 +286,23 @@ def test_rows_of_a_split_stay_on_disk_and_chunks_are_decoded_one_ahead(
 def test_where_images_are_is_chosen_by_memory_and_said(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = ParquetData(path=str(photos), jpeg=90)  # 92 images of 4,800 bytes: 0.42 MiB of pixels
+    spec = ParquetData(path=str(photos), jpeg=90)  # 92 images of 4,800 bytes: 442 kB of pixels
     monkeypatch.setattr("ablate.data.dataset.device_memory", lambda _device: 2**20)
     small = loaded(spec, cache, "auto")
-    assert small.residence == "stream: 0.4 MiB of pixels, at most 0.3 MiB allowed (0.35 of cpu)"
+    assert small.residence == "stream: 442 kB of pixels, at most 367 kB allowed (0.35 of cpu)"
     assert isinstance(small.test.images, Streamed)
     with pytest.raises(
-        DataError, match=r"compute\.images is resident, but .* 0\.4 MiB.*0\.35.*auto or stream"
+        DataError, match=r"compute\.images is resident, but .* 442 kB.*0\.35.*auto or stream"
     ):
         loaded(spec, cache, "resident")
     monkeypatch.setattr("ablate.data.dataset.device_memory", lambda _device: 24 * 2**30)
     large = loaded(spec, cache, "auto")
-    assert large.residence == "resident: 0.4 MiB of pixels, at most 8.4 GiB allowed (0.35 of cpu)"
+    assert large.residence == "resident: 442 kB of pixels, at most 9.02 GB allowed (0.35 of cpu)"
     assert isinstance(large.test.images, Tensor)
-    assert loaded(spec, cache).residence == "stream: compute.images says so; 0.4 MiB of pixels"
+    assert loaded(spec, cache).residence == "stream: compute.images says so; 442 kB of pixels"
     monkeypatch.setattr("ablate.data.dataset.device_memory", lambda _device: 4 * 2**20)
     quarter = load(spec, seed=0, cache=cache, device=CPU, threads=1, share=0.25)
-    assert quarter.residence == "stream: 0.4 MiB of pixels, at most 0.3 MiB allowed (0.35 of 0.25 of cpu)"
+    assert quarter.residence == "stream: 442 kB of pixels, at most 367 kB allowed (0.35 of 0.25 of cpu)"
     assert isinstance(loaded(spec, cache, "auto").test.images, Tensor)
 
 
