@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablate.bench.figures import BenchError, Contender, Figure, Measured, Suite
+from ablate.bench.figures import BenchError, Contender, Figure, Measured, Suite, run_alone
 from ablate.bench.pace import pace, views_figure
-from ablate.bench.pictures import made_up, resident
-from ablate.data import Dataset, Split
+from ablate.bench.pictures import made_up, resident, write_source
+from ablate.data import Dataset, Split, build
 from ablate.spec.trial import TrialSpec
 from ablate.spec.views import ViewSpec
 from ablate.train import Trainer, World
+from ablate.trial.packing import measure_packing
 
-_PATIENCE = 600.0  # seconds that packed trials wait for each other to be warm
 PACKED = (1, 2, 4)  # trials at once
 
 # Of an H100 (SXM): dense bf16, FLOP/s.
@@ -49,11 +47,11 @@ _ABOUT = """\
 SimCLR steps in bf16 autocast, channels_last, on resident made-up images: `ablate.train.Trainer`, LARS, MLP
 head, InfoNCE; after a first epoch (and compilation). ResNet-18 with the CIFAR stem at 32 px without blur,
 ResNet-50 at 224 px of 256 px photos with blur. Eager, and compiled (`compute.compile`). Views and loading:
-what a step saves when all are given the same two views, made before. Packed: as many processes as said, each
-a trial of ResNet-18, compiled, timed while all of them run; their views a second added up, against one
-process. Shares of an H100: views a second over the rate at which its memory's traffic, or its 989 TFLOP/s of
-dense bf16 (MFU), would be full. These bounds are derived from counted FLOPs and bytes of the encoder, and
-shown on an H100 only.
+what a step saves when all are given the same two views, made before. Packed: as many trials of ResNet-18 as
+said, compiled, as `ablate pack` measures them: each in a process of its own, timed while all of them run;
+their views a second added up, against one. Shares of an H100: views a second over the rate at which its
+memory's traffic, or its 989 TFLOP/s of dense bf16 (MFU), would be full. These bounds are derived from counted
+FLOPs and bytes of the encoder, and shown on an H100 only.
 """
 
 
@@ -94,9 +92,11 @@ def gpu_suite(
             tree = trial_tree(sizes, encoder, compiled=way == "compiled" and device == "cuda")
             work = partial(run_steps, tree=tree, pictures=pictures, **timed)
             contenders.append(Contender(f"{encoder} {way}", work))
+    tree = trial_tree(sizes, "resnet18", compiled=device == "cuda")
+    tree["data"], cache = {"kind": "parquet", "path": str(scratch / "images")}, scratch / "cache"
+    run_alone(Contender("building a data set", partial(prepare, tree=tree, cache=cache, count=sizes.images)))
     for count in PACKED:
-        tree = trial_tree(sizes, "resnet18", compiled=device == "cuda")
-        packed = partial(run_packed, processes=count, tree=tree, pictures=small, **timed)
+        packed = partial(run_packed, trials=count, tree=tree, cache=cache, **timed)
         contenders.append(Contender(f"{count} packed", packed))
     figures = [*_steps(), *_packed()]
     if device == "cuda" and "H100" in torch.cuda.get_device_name():
@@ -200,8 +200,8 @@ def run_steps(
     }
 
 
-def _pace(trainer: Trainer, seconds: float, meet: Callable[[], Any] = lambda: None) -> float:
-    """Views a second, of whole epochs; ``meet`` is called once when the trainer is warm."""
+def _pace(trainer: Trainer, seconds: float) -> float:
+    """Views a second, of whole epochs, after a first one."""
     epochs = trainer.epochs()
     wait: Callable[[], None] = torch.cuda.synchronize if trainer.device.type == "cuda" else lambda: None
 
@@ -209,39 +209,25 @@ def _pace(trainer: Trainer, seconds: float, meet: Callable[[], Any] = lambda: No
         next(epochs)
         return 2 * trainer.spec.optim.batch * trainer.steps
 
-    epoch()
-    wait()
-    meet()
-    return pace(epoch, seconds=seconds, warm=0, wait=wait)
+    return pace(epoch, seconds=seconds, warm=1, wait=wait)
+
+
+def prepare(_folder: Path, *, tree: dict[str, Any], cache: Path, count: int) -> Measured:
+    """Write the packed trials' source and build its beton: how many training ``images``."""
+    write_source(Path(tree["data"]["path"]), made_up(count, 32))
+    return {"images": build(TrialSpec.model_validate(tree).data, cache).train}
 
 
 def run_packed(
-    _folder: Path, *, processes: int, tree: dict[str, Any], pictures: Path, seconds: float, device: str
+    _folder: Path, *, trials: int, tree: dict[str, Any], cache: Path, seconds: float, device: str
 ) -> Measured:
-    """``views`` a second of as many trials at once, each in a process of its own."""
-    context = get_context("spawn")
-    meeting = context.Barrier(processes)
-    with ProcessPoolExecutor(processes, context, _come_to, (meeting,)) as pool:
-        # Each waits for the others in the midst of its work, so each process takes one.
-        work = partial(_packed_trial, tree=tree, pictures=pictures, seconds=seconds, device=device)
-        trials = [pool.submit(work) for _ in range(processes)]
-        return {"views": sum(trial.result() for trial in trials)}
-
-
-def _come_to(meeting: Any) -> None:
-    global _meeting
-    _meeting = meeting
-
-
-_meeting: Any = None
-
-
-def _packed_trial(*, tree: dict[str, Any], pictures: Path, seconds: float, device: str) -> float:
-    spec = TrialSpec.model_validate(tree)
-    try:
-        data = resident(np.load(pictures), torch.device(device))
-        trainer = Trainer(spec, data, World.single(), torch.device(device))
-        return _pace(trainer, seconds, lambda: _meeting.wait(_PATIENCE))
-    except BaseException:
-        _meeting.abort()  # the others need not wait
-        raise
+    """``views`` a second of as many trials at once, as `ablate pack` measures them."""
+    packing = measure_packing(
+        TrialSpec.model_validate(tree),
+        device=torch.device(device),
+        cache=cache,
+        threads=1,
+        counts=(trials,),
+        seconds=seconds,
+    )
+    return {"views": packing.measured[0].views_per_second}

@@ -255,23 +255,11 @@ def test_the_gpu_suite_runs_on_any_device(
 
 
 def test_packed_trials_run_at_the_same_time(tmp_path: Path, tiny_gpu: gpu_suite.Sizes) -> None:
-    pictures = tmp_path / "small.npy"
-    np.save(pictures, made_up(32, 32))
     tree = gpu_suite.trial_tree(tiny_gpu, "resnet18", compiled=False)
-    measured = gpu_suite.run_packed(
-        tmp_path, processes=2, tree=tree, pictures=pictures, seconds=0.01, device="cpu"
-    )
+    tree["data"], cache = {"kind": "parquet", "path": str(tmp_path / "images")}, tmp_path / "cache"
+    gpu_suite.prepare(tmp_path, tree=tree, cache=cache, count=32)
+    measured = gpu_suite.run_packed(tmp_path, trials=2, tree=tree, cache=cache, seconds=0.01, device="cpu")
     assert measured["views"] > 0
-
-
-def test_one_packed_trial_that_fails_does_not_leave_the_others_waiting(
-    tmp_path: Path, tiny_gpu: gpu_suite.Sizes
-) -> None:
-    tree = gpu_suite.trial_tree(tiny_gpu, "resnet18", compiled=False)
-    with pytest.raises((FileNotFoundError, BenchError, RuntimeError), match="nowhere"):
-        gpu_suite.run_packed(
-            tmp_path, processes=2, tree=tree, pictures=tmp_path / "nowhere.npy", seconds=0.01, device="cpu"
-        )
 
 
 def test_ready_views_are_the_first_batchs_for_every_batch() -> None:
