@@ -291,9 +291,7 @@ def test_where_images_are_is_chosen_by_memory_and_said(
     small = loaded(spec, cache, "auto")
     assert small.residence == "stream: 442 kB of pixels, at most 367 kB allowed (0.35 of cpu)"
     assert isinstance(small.test.images, Streamed)
-    with pytest.raises(
-        DataError, match=r"compute\.images is resident, but .* 442 kB.*0\.35.*auto or stream"
-    ):
+    with pytest.raises(DataError, match=r"compute\.images is resident, but .* 442 kB.*0\.35.*auto or stream"):
         loaded(spec, cache, "resident")
     monkeypatch.setattr("ablate.data.dataset.device_memory", lambda _device: 24 * 2**30)
     large = loaded(spec, cache, "auto")
