@@ -22,7 +22,8 @@ retried        trial, epoch: this FAILED one runs again from after ``epoch``; an
 Decisions follow the external event that caused them, in the same append:
 
 =============  ========================================================================================
-asked          trial, number, stage ("search" | "confirm"), arm, seed, params, spec, spec_hash
+asked          trial, number (of its search), stage ("search" | "confirm"), arm ("search" where the sweep has
+               none), replicate, seed, params, spec, spec_hash
                (spec and spec_hash are null where the drawn parameters make no valid trial),
                duplicate_of (the trial whose result it shares instead of being run, unless that one FAILED)
                or null,
@@ -33,11 +34,11 @@ paused         trial, epoch: it is checkpointed, has left its slot and waits for
 stopped        trial, epoch, rung, value, cutoff, seen (values at the rung so far, this one included), reason
 finished       trial, state (COMPLETE | PRUNED | COLLAPSED | FAILED), reason, epochs, metrics (the last of
                each name)
-closed         by ("epochs" | "exhausted" | "converged" | "hours" | "gpu_hours" | "operator"), reason: the
-               search asks no more
-chosen         trial, value, params, spec, spec_hash, arms, seeds, impossible: {arm: reason},
-               states: {state: number of search trials}, front: the trials on the Pareto front ([] with one
-               objective)
+closed         arm, replicate, by ("epochs" | "exhausted" | "converged" | "hours" | "gpu_hours" | "operator"),
+               reason: this search asks no more
+chosen         arm, replicate, trial, value, params, spec, spec_hash, states: {state: number of its trials},
+               front: the trials on the Pareto front ([] with one objective)
+declared       arms, seeds, impossible: {arm: reason}: what will be confirmed, before its first trial
 ended          reason ("" where everything planned was done), states: {state: number of all trials}
 =============  ========================================================================================
 
@@ -59,4 +60,6 @@ EXTERNAL = frozenset(
         "cancelled", "retried",
     }
 )  # fmt: skip
-DECISIONS = frozenset({"asked", "started", "paused", "stopped", "finished", "closed", "chosen", "ended"})
+DECISIONS = frozenset(
+    {"asked", "started", "paused", "stopped", "finished", "closed", "chosen", "declared", "ended"}
+)

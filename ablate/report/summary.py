@@ -64,7 +64,7 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
     confirm = [r for r in records.values() if r.stage == "confirm"]
     ended = [r for r in search if r.finished]
     spec = SearchSpec.model_validate(sweep["search"])
-    chosen, end = _last(events, "chosen"), _last(events, "ended")
+    chosen, declared, end = (_last(events, name) for name in ("chosen", "declared", "ended"))
     best = records[chosen["trial"]] if chosen else _best(spec, search)
     objectives = (spec.objective, *spec.tradeoffs)
     metric = metric_on_test(sweep)
@@ -90,7 +90,7 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
         metric=metric,
         arms=_scores(confirm, metric),
         differences=compare_arms(folder, events),
-        impossible=chosen["impossible"] if chosen else {},
+        impossible=declared["impossible"] if declared else {},
         reasons={r.trial: r.reason for r in records.values() if r.state in ("FAILED", "COLLAPSED")},
         ended=end["reason"] if end else None,
     )

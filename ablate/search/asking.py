@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ablate.ledger import Event
-from ablate.search.state import SearchState, TrialState
+from ablate.search.state import Search, SearchState, TrialState
 from ablate.spec.draw import apply, lookup
 from ablate.spec.identity import spec_hash
 from ablate.spec.space import Scalar
 from ablate.spec.trial import TrialSpec
 
 
-def search_trial(state: SearchState, params: dict[str, Scalar]) -> TrialState:
-    number, base = state.asked, state.sweep.base
-    state.asked += 1
+def search_trial(state: SearchState, search: Search, params: dict[str, Scalar]) -> TrialState:
+    place, number, base = state.asked, search.asked, search.base
+    search.asked += 1
     spec: TrialSpec | None
     try:
         spec = apply(base, params)
@@ -20,15 +20,18 @@ def search_trial(state: SearchState, params: dict[str, Scalar]) -> TrialState:
         spec = None
     seed = base.seed if spec is None else spec.seed
     name = None if spec is None else spec_hash(spec)
-    return TrialState(f"t{number:04d}", number, "search", "search", seed, params, spec, name)
+    trial = f"t{place:04d}"
+    return TrialState(trial, number, "search", search.arm, search.replicate, seed, params, spec, name)
 
 
 def confirm_trial(state: SearchState) -> TrialState:
     number = state.confirmed
-    arm, seed = state.ladder.popleft()
-    spec = apply(state.arms[arm], {"seed": seed})
-    params = _params_in(state, spec)
-    return TrialState(f"c{number:04d}", number, "confirm", arm, seed, params, spec, spec_hash(spec))
+    step = state.ladder.popleft()
+    spec = apply(state.arms[step.arm, step.replicate], {"seed": step.seed})
+    trial, params = f"c{number:04d}", _params_in(state, spec)
+    return TrialState(
+        trial, number, "confirm", step.arm, step.replicate, step.seed, params, spec, spec_hash(spec)
+    )
 
 
 def _params_in(state: SearchState, spec: TrialSpec) -> dict[str, Scalar]:
@@ -47,6 +50,7 @@ def enter(state: SearchState, trial: TrialState) -> Event:
         "number": trial.number,
         "stage": trial.stage,
         "arm": trial.arm,
+        "replicate": trial.replicate,
         "seed": trial.seed,
         "params": trial.params,
         "spec": None if trial.spec is None else trial.spec.as_dict(),

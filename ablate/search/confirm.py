@@ -7,13 +7,23 @@ arms can be compared seed by seed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ablate.spec.draw import apply, why_not
 from ablate.spec.sweep import ConfirmSpec
 from ablate.spec.trial import TrialSpec
 
 BEST = "best"
+
+
+class Step(NamedTuple):
+    """One trial of the ladder."""
+
+    arm: str
+    replicate: int
+    seed: int
+
+
 _UNTRAINED = {"optim.epochs": 0, "optim.warmup_epochs": 0.0, "inner": None}
 CONTROLS: dict[str, dict[str, Any]] = {
     "untrained": _UNTRAINED,
@@ -42,7 +52,7 @@ def seeds(confirm: ConfirmSpec) -> list[int]:
     return list(range(confirm.first_seed, confirm.first_seed + confirm.seeds))
 
 
-def ladder(names: Iterable[str], confirm: ConfirmSpec) -> list[tuple[str, int]]:
-    """(arm, seed) in the order they are run."""
+def ladder(names: Iterable[str], confirm: ConfirmSpec) -> list[Step]:
+    """In the order they are run."""
     arms_in_order = list(names)
-    return [(arm, seed) for seed in seeds(confirm) for arm in arms_in_order]
+    return [Step(arm, 0, seed) for seed in seeds(confirm) for arm in arms_in_order]

@@ -20,7 +20,7 @@ from ablate.ledger import Event
 from ablate.search import hyperband, pbt
 from ablate.search.asking import confirm_trial, enter, search_trial
 from ablate.search.ending import after, close, close_if_spent, finish, free, generation, share
-from ablate.search.state import InvalidEvent, SearchState, TrialState
+from ablate.search.state import InvalidEvent, Search, SearchState, TrialState
 from ablate.search.stopping import judge
 from ablate.spec.changes import with_changes
 from ablate.spec.draw import apply, why_not
@@ -84,7 +84,7 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
         if state.searching:
             if _awaited(state) and _awaited(state) >= len(state.slots):
                 return None  # what runs will tell more than what would be asked now
-            trial = _ask_search(state, decisions)
+            trial = _ask_search(state, _next_search(state), decisions)
             if trial is not None:
                 return trial
         elif state.ladder:
@@ -100,24 +100,30 @@ def _awaited(state: SearchState) -> int:
     return sum(map(len, state.followers.values()))
 
 
-def _ask_search(state: SearchState, decisions: list[Event]) -> TrialState | None:
-    """The next trial of the search; None if it is not to be run, or if there is none."""
-    decisions += close_if_spent(state)
-    if state.closed is not None:
+def _next_search(state: SearchState) -> Search:
+    """The one that has asked for the fewest trials: searches advance side by side."""
+    return min((s for s in state.searches.values() if s.searching), key=lambda s: s.asked)
+
+
+def _ask_search(state: SearchState, search: Search, decisions: list[Event]) -> TrialState | None:
+    """The next trial of a search; None if it is not to be run, or if there is none."""
+    decisions += close_if_spent(state, search)
+    if search.closed is not None:
         return None
-    params = state.study.ask(state.asked, state.recorded.pop(state.asked, None))
+    params = search.study.ask(search.asked, search.recorded.pop(search.asked, None))
     if params is None:
-        decisions += close(state, "exhausted", "every configuration of the space has been asked for")
+        reason = "every configuration of the space has been asked for"
+        decisions += close(state, search, "exhausted", reason)
         return None
-    trial = search_trial(state, params)
+    trial = search_trial(state, search, params)
     original = _original(state, trial)
     trial.duplicate_of = None if original is None else original.id
     decisions.append(enter(state, trial))
     if original is None:
         if trial.spec_hash is not None:
-            state.originals[trial.spec_hash] = trial.id
+            search.originals[trial.spec_hash] = trial.id
         if isinstance(scheduler := state.sweep.search.scheduler, HyperBand):
-            trial.bracket = hyperband.deal(scheduler, trial.last_epoch, state.dealt)
+            trial.bracket = hyperband.deal(scheduler, trial.last_epoch, search.dealt)
         return trial
     if original.state is None:
         state.followers.setdefault(original.id, []).append(trial.id)
@@ -128,7 +134,7 @@ def _ask_search(state: SearchState, decisions: list[Event]) -> TrialState | None
 
 def _original(state: SearchState, trial: TrialState) -> TrialState | None:
     """The trial whose result ``trial`` takes. Members of a population are all run: they will part."""
-    known = state.originals.get(trial.spec_hash or "")
+    known = state.of(trial).originals.get(trial.spec_hash or "")
     if known is None or isinstance(state.sweep.search.scheduler, PBT):
         return None
     original = state.trials[known]
@@ -137,7 +143,7 @@ def _original(state: SearchState, trial: TrialState) -> TrialState | None:
 
 def _finish_impossible(state: SearchState, trial: TrialState) -> list[Event]:
     try:
-        apply(state.sweep.base, trial.params)
+        apply(state.of(trial).base, trial.params)
     except ValueError as error:
         return finish(state, trial, "FAILED", f"impossible configuration: {why_not(error)}")
     raise InvalidEvent(f"{trial.id} has no spec although its parameters make one")
@@ -151,7 +157,7 @@ def _reported(state: SearchState, event: Event) -> list[Event]:
     trial.curve[epoch] = event["metrics"]
     trial.epochs = epoch
     if trial.stage == "search" and epoch > trial.paid:
-        state.paid += epoch - trial.paid
+        state.of(trial).paid += epoch - trial.paid
         trial.paid = epoch
     decisions: list[Event] = []
     if stop := judge(state, trial, epoch):
@@ -163,7 +169,7 @@ def _reported(state: SearchState, event: Event) -> list[Event]:
             decisions += finish(state, trial, "FAILED", reason)
         else:
             trial.pausing = True
-    return decisions + close_if_spent(state)
+    return decisions + (close_if_spent(state, state.of(trial)) if trial.stage == "search" else [])
 
 
 def _ends_generation(state: SearchState, trial: TrialState, epoch: int) -> bool:
@@ -174,7 +180,7 @@ def _ends_generation(state: SearchState, trial: TrialState, epoch: int) -> bool:
         and trial.state is None
         and not trial.alone
         and epoch > trial.released
-        and state.closed is None
+        and state.of(trial).closed is None
         and pbt.is_boundary(scheduler, epoch, trial.last_epoch)
     )
 
@@ -191,7 +197,7 @@ def _checkpointed(state: SearchState, event: Event) -> list[Event]:
     free(state, trial)
     trial.pausing, trial.paused = False, trial.epochs
     paused: Event = {"event": "paused", "trial": trial.id, "epoch": trial.epochs}
-    return [paused, *generation(state)]
+    return [paused, *generation(state, state.of(trial))]
 
 
 def _keep_if_best(state: SearchState, trial: TrialState, checkpoint: Event) -> None:
@@ -273,10 +279,14 @@ def _change(state: SearchState, changes: dict[str, object]) -> None:
         return
     if state.confirmed:
         raise InvalidEvent("the search cannot go on: its choice is being confirmed")
-    if state.closed is not None and state.closed["by"] in _BUDGETS:
-        state.closed = None
+    for search in state.searches.values():
+        search.planned = state.sweep.search.trials
+        if search.closed is not None and search.closed["by"] in _BUDGETS:
+            search.closed = None
+        if search.searching:
+            search.chosen = None
     if state.searching:
-        state.chosen = state.ended = None
+        state.declared = state.ended = None
         state.ladder.clear()
         state.arms = {}
 
@@ -288,7 +298,9 @@ def _halted(state: SearchState, event: Event) -> list[Event]:
     if not event["confirm"]:
         state.confirming, state.cut = False, reason
         state.ladder.clear()
-    decisions = close(state, by, reason) if state.open else []
+    decisions: list[Event] = []
+    for search in state.searches.values():
+        decisions += close(state, search, by, reason) if state.open(search) else []
     if event["running"] == "stop":
         for trial in state.unfinished():
             if trial.state is None and (trial.stage == "search" or not event["confirm"]):
@@ -313,6 +325,6 @@ def _retried(state: SearchState, event: Event) -> list[Event]:
     state.unfinished_count += 1
     state.ended = None
     if trial.stage == "search":
-        state.study.again(trial.number, trial.params)
+        state.of(trial).study.again(trial.number, trial.params)
     trial.rewind(event["epoch"])
     return _wait(state, trial)

@@ -6,15 +6,17 @@ together. Each function returns the decisions it made, in order.
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 from ablate.ledger import Event
 from ablate.search import confirm, pbt
 from ablate.search.asking import enter, search_trial
-from ablate.search.state import InvalidEvent, SearchState, TrialState
+from ablate.search.state import InvalidEvent, Search, SearchKey, SearchState, TrialState
 from ablate.spec.front import feasible, front, losses, needed
 from ablate.spec.scheduler import PBT
 from ablate.spec.streams import stream_seed
+from ablate.spec.trial import TrialSpec
 
 
 def finish(
@@ -30,8 +32,8 @@ def finish(
     trial.metrics = trial.latest() if metrics is None else metrics
     if trial.stage == "search":
         _tell(state, trial, reason)
-    if outcome in ("FAILED", "COLLAPSED") and not trial.alone:
-        state.holes += 1
+    if outcome in ("FAILED", "COLLAPSED") and trial.stage == "search" and not trial.alone:
+        state.of(trial).holes += 1
     for owner in (trial, state.trials.get(trial.parent or "")):
         if owner is not None:
             state.trim(owner)
@@ -62,16 +64,17 @@ def _withdraw(state: SearchState, trial: TrialState) -> None:
 
 
 def _tell(state: SearchState, trial: TrialState, reason: str) -> None:
+    search = state.of(trial)
     if trial.state == "COMPLETE":
-        state.study.complete(trial.number, trial.metrics)
+        search.study.complete(trial.number, trial.metrics)
     elif trial.state == "PRUNED":
         if trial.duplicate_of is None:
-            state.curves[trial.id] = {e: _relevant(state, row) for e, row in trial.curve.items()}
-        state.study.pruned(trial.number, trial.curve)
+            search.curves[trial.id] = {e: _relevant(state, row) for e, row in trial.curve.items()}
+        search.study.pruned(trial.number, trial.curve)
     elif trial.state == "COLLAPSED" or trial.spec is None:
-        state.study.worst(trial.number, reason)
+        search.study.worst(trial.number, reason)
     else:
-        state.study.failed(trial.number, reason)
+        search.study.failed(trial.number, reason)
 
 
 def _relevant(state: SearchState, metrics: dict[str, float]) -> dict[str, float]:
@@ -86,7 +89,7 @@ def _finish_followers(state: SearchState, original: TrialState) -> list[Event]:
     if waiting:
         heir, *others = waiting
         heir.duplicate_of, heir.bracket = None, original.bracket
-        state.originals[heir.spec_hash or ""] = heir.id
+        state.of(heir).originals[heir.spec_hash or ""] = heir.id
         state.waiting.append(heir.id)
         if others:
             state.followers[heir.id] = [trial.id for trial in others]
@@ -97,74 +100,115 @@ def share(state: SearchState, original: TrialState, trial: TrialState) -> list[E
     """End ``trial`` as ``original`` ended."""
     assert original.state is not None
     trial.epochs = original.epochs
-    trial.curve = state.curves.get(original.id, {})
+    trial.curve = state.of(original).curves.get(original.id, {})
     reason = f"same configuration as {original.id}, not run again"
     return finish(state, trial, original.state, reason, original.metrics)
 
 
 def after(state: SearchState) -> list[Event]:
     """What follows once trials have finished: perhaps a new generation, the choice, or the end."""
-    decisions = generation(state)
+    decisions = [event for search in state.searches.values() for event in generation(state, search)]
     if state.unfinished_count or state.searching or state.ended is not None:
         return decisions
-    if state.chosen is None:
+    if state.declared is None:
         decisions += _choose(state)
     if not state.ladder and state.ended is None:
         decisions.append(_end(state, state.cut))
     return decisions
 
 
-def close_if_spent(state: SearchState) -> list[Event]:
+def close_if_spent(state: SearchState, search: Search) -> list[Event]:
     budget = state.sweep.search.budget.epochs
-    if budget is None or state.paid < budget or not state.open:
+    if budget is None or search.paid < budget or not state.open(search):
         return []
-    return close(state, "epochs", f"{state.paid} epochs were trained, of {budget} budgeted")
+    return close(state, search, "epochs", f"{search.paid} epochs were trained, of {budget} budgeted")
 
 
 def _close_if_converged(state: SearchState, trial: TrialState) -> list[Event]:
     plan = state.sweep.search.converged
-    if plan is None or trial.stage != "search" or trial.state != "COMPLETE" or not state.open:
+    if plan is None or trial.stage != "search" or trial.state != "COMPLETE":
         return []
-    reason = state.study.converged(state.converged.pop(trial.id, None))
-    return [] if reason is None else close(state, "converged", reason)
+    search = state.of(trial)
+    if not state.open(search):
+        return []
+    reason = search.study.converged(state.converged.pop(trial.id, None))
+    return [] if reason is None else close(state, search, "converged", reason)
 
 
-def close(state: SearchState, by: str, reason: str) -> list[Event]:
+def close(state: SearchState, search: Search, by: str, reason: str) -> list[Event]:
     """Ask no more."""
-    state.closed = {"event": "closed", "by": by, "reason": reason}
-    return [state.closed, *after(state)]
+    search.closed = {**_named(search), "event": "closed", "by": by, "reason": reason}
+    return [search.closed, *after(state)]
+
+
+def _named(search: Search) -> Event:
+    return {"arm": search.arm, "replicate": search.replicate}
 
 
 def _choose(state: SearchState) -> list[Event]:
-    search = state.sweep.search
-    complete = [t for t in state.trials.values() if t.state == "COMPLETE" and t.stage == "search"]
-    fit = [t for t in complete if feasible(search, t.metrics)]
+    """Choose the best trial of every search, and declare what is to be confirmed."""
+    decisions: list[Event] = []
+    lacking: dict[SearchKey, str] = {}
+    for search in state.searches.values():
+        if search.chosen is None:
+            reason = _choose_of(state, search)
+            if reason:
+                lacking[search.key] = reason
+                continue
+            assert search.chosen is not None
+            decisions.append(search.chosen)
+    if len(lacking) == len(state.searches):
+        reason = "; ".join(dict.fromkeys(lacking.values()))
+        return [*decisions, _end(state, f"{reason}, so there is nothing to confirm")]
+    state.declared = _declare(state)
+    return [*decisions, state.declared]
+
+
+def _choose_of(state: SearchState, search: Search) -> str:
+    """Choose the best trial of one search; returns why there is none, or ""."""
+    spec = state.sweep.search
+    trials = [t for t in state.trials.values() if t.stage == "search" and state.of(t) is search]
+    complete = [t for t in trials if t.state == "COMPLETE"]
+    fit = [t for t in complete if feasible(spec, t.metrics)]
     if not fit:
-        counts = ", ".join(f"{n} {s}" for s, n in state.states("search").items()) or "none was asked"
+        states = Counter(t.state for t in trials)
+        counts = ", ".join(f"{states[s]} {s}" for s in sorted(filter(None, states))) or "none was asked"
         why = "met every constraint" if complete else "completed"
-        return [_end(state, f"no search trial {why} ({counts}), so there is nothing to confirm")]
-    best = min(fit, key=lambda t: (losses(search, t.metrics)[0], t.number))
+        return f"no search trial {why} ({counts})"
+    best = min(fit, key=lambda t: (losses(spec, t.metrics)[0], t.number))
     if best.spec is None:
         raise InvalidEvent(f"{best.id} completed without a spec")
-    plan = state.sweep.confirm if state.confirming else None
-    impossible: dict[str, str] = {}
-    if plan is not None:
-        state.arms, impossible = confirm.arms(best.spec, plan)
-        state.ladder.extend(confirm.ladder(state.arms, plan))
-    state.chosen = {
+    search.chosen = {
         "event": "chosen",
+        **_named(search),
         "trial": best.id,
-        "value": best.metrics[search.objective.metric],
+        "value": best.metrics[spec.objective.metric],
         "params": best.params,
         "spec": best.spec.as_dict(),
         "spec_hash": best.spec_hash,
-        "arms": list(state.arms),
-        "seeds": [] if plan is None else confirm.seeds(plan),
-        "impossible": impossible,
-        "states": state.states("search"),
+        "states": dict(sorted(Counter(t.state for t in trials if t.state).items())),
         "front": _front(state, fit),
     }
-    return [state.chosen]
+    return ""
+
+
+def _declare(state: SearchState) -> Event:
+    """What the confirmation will be, fixed before its first trial."""
+    plan = state.sweep.confirm if state.confirming else None
+    impossible: dict[str, str] = {}
+    if plan is not None:
+        (only,) = state.searches.values()
+        assert only.chosen is not None
+        best = TrialSpec.model_validate(only.chosen["spec"])
+        arms, impossible = confirm.arms(best, plan)
+        state.arms = {(arm, 0): spec for arm, spec in arms.items()}
+        state.ladder.extend(confirm.ladder(arms, plan))
+    return {
+        "event": "declared",
+        "arms": list(dict.fromkeys(arm for arm, _ in state.arms)),
+        "seeds": [] if plan is None else confirm.seeds(plan),
+        "impossible": impossible,
+    }
 
 
 def _front(state: SearchState, fit: list[TrialState]) -> list[str]:
@@ -181,28 +225,30 @@ def _end(state: SearchState, reason: str) -> Event:
 # --- generations of a population ------------------------------------------------------------------------
 
 
-def generation(state: SearchState) -> list[Event]:
+def generation(state: SearchState, search: Search) -> list[Event]:
     """Once all members wait for one another: the worst end, and new ones go on from the best."""
     scheduler = state.sweep.search.scheduler
     if not isinstance(scheduler, PBT):
         return []
-    members = [t for t in state.unfinished() if t.stage == "search" and not t.alone]
+    members = [
+        t for t in state.unfinished() if t.stage == "search" and not t.alone and state.of(t) is search
+    ]
     ready = [t for t in members if t.paused is not None]
-    exchanging = state.closed is None
-    if not ready or (exchanging and (len(ready) < len(members) or state.searching)):
+    exchanging = search.closed is None
+    if not ready or (exchanging and (len(ready) < len(members) or search.searching)):
         return []
     for trial in ready:
         trial.released, trial.paused = trial.epochs, None
     decisions: list[Event] = []
     going_on = ready
     if exchanging:
-        decisions, going_on = _exchange(state, scheduler, ready)
+        decisions, going_on = _exchange(state, search, scheduler, ready)
     state.waiting.extend(trial.id for trial in sorted(going_on, key=lambda t: t.number))
     return decisions
 
 
 def _exchange(
-    state: SearchState, scheduler: PBT, members: list[TrialState]
+    state: SearchState, search: Search, scheduler: PBT, members: list[TrialState]
 ) -> tuple[list[Event], list[TrialState]]:
     """The worst members end, and as many new ones begin, and one for each that was lost meanwhile.
 
@@ -210,11 +256,11 @@ def _exchange(
     """
     ranked = [t.id for t in sorted(members, key=lambda t: (state.rank(t), t.number))]
     ending = pbt.worst(scheduler, ranked)
-    lost, state.holes = state.holes, 0
+    lost, search.holes = search.holes, 0
     decisions: list[Event] = []
     going_on = [t for t in members if t.id not in ending]
     for place in range(len(ending) + lost):
-        child = _child(state, scheduler, ranked)
+        child = _child(state, search, scheduler, ranked)
         decisions.append(enter(state, child))
         going_on.append(child)
         if place < len(ending):
@@ -226,15 +272,15 @@ def _exchange(
     return decisions, going_on
 
 
-def _child(state: SearchState, scheduler: PBT, ranked: list[str]) -> TrialState:
+def _child(state: SearchState, search: Search, scheduler: PBT, ranked: list[str]) -> TrialState:
     """A new member, with the weights of one of the best."""
-    number = state.asked
-    rng = Random(stream_seed("pbt", state.sweep.search.seed, number))
+    number = search.asked
+    rng = Random(stream_seed("pbt", search.study.search.seed, number))
     parent = state.trials[pbt.parent(scheduler, ranked, rng)]
     mutated = pbt.mutate(parent.params, scheduler, state.sweep.space, rng)
-    params = state.study.ask(number, state.recorded.pop(number, mutated))
+    params = search.study.ask(number, search.recorded.pop(number, mutated))
     assert params is not None
-    child = search_trial(state, params)
+    child = search_trial(state, search, params)
     child.parent, child.inherited = parent.id, parent.epochs
     child.epochs = child.paid = child.released = parent.epochs
     child.checkpoints = [parent.checkpoints[-1]]

@@ -36,8 +36,9 @@ def refold(events: Sequence[Event]) -> tuple[SearchState, list[Event]]:
     machine.
     """
     state = begin(events[0])
-    drawn = (e for e in events if e["event"] == "asked" and e["stage"] == "search")
-    state.recorded = {e["number"]: e["params"] for e in drawn}
+    for e in events:
+        if e["event"] == "asked" and e["stage"] == "search":
+            state.searches[e["arm"], e["replicate"]].recorded[e["number"]] = e["params"]
     state.converged = _looks(events)
     return _fold(state, events)
 

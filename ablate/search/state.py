@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 
 from ablate.ledger import Event
 from ablate.search.asha import Rung
+from ablate.search.confirm import Step
 from ablate.search.median import Level
 from ablate.search.sampler import Study
 from ablate.spec.scheduler import PBT
 from ablate.spec.space import Scalar
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
+
+SearchKey = tuple[str, int]  # arm, replicate
+ONLY = "search"  # the arm of a sweep without arms
 
 
 class InvalidEvent(ValueError):
@@ -32,6 +36,7 @@ class TrialState:
     number: int
     stage: str
     arm: str
+    replicate: int  # of the independent searches of its arm
     seed: int
     params: dict[str, Scalar]
     spec: TrialSpec | None  # None: the drawn parameters make no valid trial
@@ -75,53 +80,89 @@ class TrialState:
 
 
 @dataclass
-class SearchState:
-    """Changed by ``decide`` only. ``trials`` are in the order they were asked."""
+class Search:
+    """One search: of one arm, by a study of its own. Its trials are compared with one another only.
 
-    sweep: SweepSpec
+    A sweep without arms has a single one, whose arm is called "search".
+    """
+
+    arm: str
+    replicate: int
+    base: TrialSpec
     study: Study
-    fence: int
-    trials: dict[str, TrialState] = field(default_factory=dict)
-    asked: int = 0  # of the search
+    planned: int  # trials it may ask for
+    asked: int = 0
     recorded: dict[int, dict[str, Scalar]] = field(default_factory=dict)  # see ``replay.refold``
-    converged: dict[str, str] = field(default_factory=dict)  # likewise: completed trial -> reason, or ""
-    waiting: deque[str] = field(default_factory=deque)  # to be run, and run by nobody
-    slots: dict[str, str] = field(default_factory=dict)  # slot -> the trial it runs
-    unfinished_count: int = 0
-    originals: dict[str, str] = field(default_factory=dict)  # spec hash -> the search trial that is run
-    followers: dict[str, list[str]] = field(default_factory=dict)  # unfinished -> those that take its result
+    originals: dict[str, str] = field(default_factory=dict)  # spec hash -> the trial that is run
     curves: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)  # PRUNED -> what was told
-    paid: int = 0  # epochs of all search trials
+    paid: int = 0  # epochs of all its trials
     rungs: dict[tuple[int, int], Rung] = field(default_factory=dict)  # (bracket, epoch)
     dealt: list[float] = field(default_factory=list)  # expected epochs of each bracket of HyperBand
     levels: dict[int, Level] = field(default_factory=dict)  # epoch -> running means
     holes: int = 0  # members of the population that failed or collapsed and are not replaced yet
-    discarded: dict[str, None] = field(default_factory=dict)  # paths of checkpoints nobody needs any more
     closed: Event | None = None
+    chosen: Event | None = None
+
+    @property
+    def key(self) -> SearchKey:
+        return self.arm, self.replicate
+
+    @property
+    def searching(self) -> bool:
+        """Whether it may still ask for trials."""
+        return self.closed is None and self.asked < self.planned
+
+
+@dataclass
+class SearchState:
+    """Changed by ``decide`` only. ``trials`` are in the order they were asked."""
+
+    sweep: SweepSpec
+    searches: dict[SearchKey, Search]
+    fence: int
+    trials: dict[str, TrialState] = field(default_factory=dict)
+    converged: dict[str, str] = field(default_factory=dict)  # completed trial -> reason; see ``refold``
+    waiting: deque[str] = field(default_factory=deque)  # to be run, and run by nobody
+    slots: dict[str, str] = field(default_factory=dict)  # slot -> the trial it runs
+    unfinished_count: int = 0
+    followers: dict[str, list[str]] = field(default_factory=dict)  # unfinished -> those that take its result
+    discarded: dict[str, None] = field(default_factory=dict)  # paths of checkpoints nobody needs any more
     confirming: bool = True  # whether confirmation is to follow, if it is planned at all
     cut: str = ""  # why not everything planned will be done
-    arms: dict[str, TrialSpec] = field(default_factory=dict)
-    ladder: deque[tuple[str, int]] = field(default_factory=deque)
-    chosen: Event | None = None
+    arms: dict[SearchKey, TrialSpec] = field(default_factory=dict)  # to be confirmed
+    ladder: deque[Step] = field(default_factory=deque)
+    declared: Event | None = None
     ended: Event | None = None
 
     @property
     def searching(self) -> bool:
-        """Whether the search may still ask for trials."""
-        return self.closed is None and self.asked < self.sweep.search.trials
+        """Whether any search may still ask for trials."""
+        return any(search.searching for search in self.searches.values())
+
+    def open(self, search: Search) -> bool:
+        """Whether further trials of ``search`` may come, those of new generations included."""
+        living = isinstance(self.sweep.search.scheduler, PBT) and any(
+            t.stage == "search" and self.of(t) is search for t in self.unfinished()
+        )
+        return search.searching or (search.closed is None and living)
 
     @property
-    def open(self) -> bool:
-        """Whether further search trials may come, those of new generations included."""
-        living = isinstance(self.sweep.search.scheduler, PBT) and any(
-            t.stage == "search" for t in self.unfinished()
-        )
-        return self.searching or (self.closed is None and living)
+    def any_open(self) -> bool:
+        return any(self.open(search) for search in self.searches.values())
+
+    @property
+    def asked(self) -> int:
+        """Search trials asked for."""
+        return sum(search.asked for search in self.searches.values())
 
     @property
     def confirmed(self) -> int:
         """Confirmation trials asked for."""
         return len(self.trials) - self.asked
+
+    def of(self, trial: TrialState) -> Search:
+        """The search that a search trial belongs to."""
+        return self.searches[trial.arm, trial.replicate]
 
     def unfinished(self) -> list[TrialState]:
         return [trial for trial in self.trials.values() if trial.state is None]
@@ -188,4 +229,5 @@ def begin(opened: Event) -> SearchState:
         raise InvalidEvent(f"a ledger begins with opened, found {opened.get('event')}")
     sweep = SweepSpec.model_validate(opened["sweep"])
     study = Study(sweep.search, sweep.space, sweep.base, opened.get("warm", ()))
-    return SearchState(sweep, study, opened["fence"])
+    only = Search(ONLY, 0, sweep.base, study, sweep.search.trials)
+    return SearchState(sweep, {only.key: only}, opened["fence"])

@@ -42,7 +42,7 @@ def _at_rung(
 ) -> Stop | None:
     if epoch not in rungs:
         return None
-    rung = state.rungs.setdefault((trial.bracket, epoch), asha.Rung())
+    rung = state.of(trial).rungs.setdefault((trial.bracket, epoch), asha.Rung())
     if trial.id in rung.trials:
         return None
     metrics = trial.curve[epoch]
@@ -62,7 +62,7 @@ def _at_rung(
 
 def _against_median(state: SearchState, trial: TrialState, epoch: int, rule: Median) -> Stop | None:
     metric = state.sweep.search.objective.metric
-    level = state.levels.setdefault(epoch, Level())
+    level = state.of(trial).levels.setdefault(epoch, Level())
     value = trial.curve[epoch].get(metric)
     if value is None or trial.id in level.trials:  # not every epoch is measured
         return None

@@ -374,7 +374,7 @@ class Driver:
 
     def _check_changes(self, changes: dict[str, Any]) -> None:
         state = self._state
-        chosen = state.chosen["trial"] if state.chosen else ""
+        chosen = ", ".join(s.chosen["trial"] for s in state.searches.values() if s.chosen)
         if reasons := forbidden(changes):
             listed = "; ".join(f"{key} ({reason})" for key, reason in reasons.items())
             raise DriverError(f"{self.folder}: a sweep that has begun may not change {listed}. {ADVICE}")
@@ -420,7 +420,7 @@ class Driver:
 
     def _look_at_budgets(self) -> None:
         budget, state = self.sweep.search.budget, self._state
-        if (budget.hours is None and budget.gpu_hours is None) or not state.open:
+        if (budget.hours is None and budget.gpu_hours is None) or not state.any_open:
             return
         now, resources = self._clock(), self.sweep.resources
         gpus = resources.workers * resources.gpu_share
@@ -428,7 +428,7 @@ class Driver:
             ("hours", budget.hours, self._spent.hours(now)),
             ("gpu_hours", budget.gpu_hours, self._spent.slot_hours(now) * gpus),
         ):
-            if limit is not None and spent >= limit and state.open:
+            if limit is not None and spent >= limit and state.any_open:
                 reason = f"{spent:.3g} {by.replace('gpu_', 'GPU ')} were spent, of {limit:g} budgeted"
                 self.halt(by, reason, running="finish", confirm=True)
 

@@ -85,7 +85,7 @@ class LiveView:
             self._best = p.best
             return True
         lost = event["event"] == "finished" and event["state"] in ("FAILED", "COLLAPSED")
-        return lost or event["event"] in ("closed", "retried", "chosen", "ended")
+        return lost or event["event"] in ("closed", "retried", "chosen", "declared", "ended")
 
     def _line(self, event: Event) -> str | None:
         """The plain line for an event, if there is anything to say."""
@@ -100,7 +100,9 @@ class LiveView:
             case "retried":
                 return f"{event['trial']} is to run again"
             case "chosen":
-                return _choice(event, p.objective)
+                return f"search done: best {event['trial']}, {p.objective} {event['value']:.4f}"
+            case "declared" if event["arms"]:
+                return f"confirm: {', '.join(event['arms'])} on {len(event['seeds'])} fresh seeds"
             case "ended":
                 return f"ended after {p.done} trials" + _because(event["reason"])
             case "reported" if event["time"] - self._last_line >= _HEARTBEAT:
@@ -156,7 +158,7 @@ def _state(p: Progress) -> str:
         parts.insert(0, f"best {best.metrics[p.objective]:.4f} ({best.trial})")
     if (left := p.seconds_left()) is not None and not p.ended:
         parts.append(f"{duration(left)} left")
-    if not (p.closed or p.chosen or p.ended):
+    if not (p.over or p.ended):
         parts += [text for name, text in amounts(p.budget()).items() if name != "trials"]
     return " | ".join(parts)
 
@@ -173,13 +175,6 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
-def _choice(event: Event, objective: str) -> str:
-    chosen = f"search done: best {event['trial']}, {objective} {event['value']:.4f}"
-    if not event["arms"]:
-        return chosen
-    return f"{chosen}; confirm: {', '.join(event['arms'])} on {len(event['seeds'])} fresh seeds"
-
-
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
@@ -193,7 +188,7 @@ def duration(seconds: float) -> str:
 
 
 def _panel(p: Progress) -> RenderableType:
-    stage = "search closed" if p.closed and not p.chosen else p.stage
+    stage = "search closed" if p.closed and not p.declared else p.stage
     head = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, p.planned), completed=p.done, width=30)
     head.add_row(Text(p.sweep["name"], style="bold"), Text(stage), bar, Text(_count(p)))
@@ -201,8 +196,8 @@ def _panel(p: Progress) -> RenderableType:
     running = p.running()
     if running:
         parts.append(_running_table(p, running))
-    if p.closed and not p.chosen:
-        parts.append(Text(f"the search asks for no more trials{_because(p.closed['reason'])}"))
+    for closed in () if p.declared else p.closed.values():
+        parts.append(Text(f"the search asks for no more trials{_because(closed['reason'])}"))
     lost = [Text(_outcome(p, r), style="red", overflow="ellipsis", no_wrap=True) for r in p.lost()[-3:]]
     parts += lost
     return Group(*parts)

@@ -22,8 +22,8 @@ class Progress:
 
     sweep: dict[str, Any] = field(default_factory=dict)
     records: dict[str, TrialRecord] = field(default_factory=dict)
-    closed: Event | None = None
-    chosen: Event | None = None
+    closed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by search: arm, replicate
+    declared: Event | None = None
     ended: Event | None = None
     began: float = 0.0
     now: float = 0.0
@@ -57,16 +57,17 @@ class Progress:
             case "retried":
                 self.ended = None
             case "closed":
-                self.closed = event
-            case "chosen":
-                self.chosen = event
+                self.closed[event["arm"], event["replicate"]] = event
+            case "declared":
+                self.declared = event
             case "ended":
                 self.ended = event
 
     def _asked(self, event: Event) -> None:
         self.ended = None
         if event["stage"] == SEARCH:  # perhaps again, after its budget was raised
-            self.closed = self.chosen = None
+            self.closed.pop((event["arm"], event["replicate"]), None)
+            self.declared = None
             self._paid[event["trial"]] = self.records[event["trial"]].inherited
 
     def _finished(self, record: TrialRecord) -> None:
@@ -102,7 +103,12 @@ class Progress:
 
     @property
     def stage(self) -> str:
-        return "ended" if self.ended else "confirm" if self.chosen else SEARCH
+        return "ended" if self.ended else "confirm" if self.declared else SEARCH
+
+    @property
+    def over(self) -> bool:
+        """Whether the search asks for no more trials."""
+        return bool(self.closed or self.declared)
 
     @property
     def duplicates(self) -> dict[str, str]:
@@ -149,8 +155,7 @@ class Progress:
         return [r for r in self.records.values() if r.stage == SEARCH]
 
     def _search_trials(self) -> int:
-        over = self.closed or self.chosen
-        return len(self._search()) if over else self.search.trials
+        return len(self._search()) if self.over else self.search.trials
 
     def _epochs_left(self) -> float:
         full = max(1, self.sweep["base"]["optim"]["epochs"])
@@ -169,8 +174,8 @@ class Progress:
         return self.sweep["confirm"] or {}
 
     def _arms(self) -> list[str]:
-        if self.chosen:
-            return list(self.chosen["arms"])
+        if self.declared:
+            return list(self.declared["arms"])
         plan = {} if self.ended else self._confirm()
         return ["best", *plan["references"], *plan["controls"]] if plan else []
 

@@ -36,7 +36,7 @@ class Spent:
             self._running[record["trial"]] = time
         elif name in _LEFT_ITS_SLOT and record["trial"] in self._running:
             self.slot_seconds += time - self._running.pop(record["trial"])
-        elif name in ("chosen", "ended"):
+        elif name in ("declared", "ended"):
             self._settle(time)
         self._last = time
 

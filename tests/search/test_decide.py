@@ -107,7 +107,7 @@ def test_the_best_complete_trial_is_chosen_and_the_first_of_equals(
 ) -> None:
     course = Course(trials=3, mode=mode)
     decisions = [d for value in values for d in course.run(value)]
-    assert names(decisions)[-2:] == ["chosen", "ended"]
+    assert names(decisions)[-2:] == ["chosen", "declared", "ended"]
     chosen, ended = decisions[-2:]
     assert (chosen["trial"], chosen["value"]) == (best, values[1])
     assert chosen["states"] == ended["states"] == {"COMPLETE": 3}
@@ -147,7 +147,7 @@ def test_a_stopped_trial_is_finished_at_once_with_its_curve_and_the_cut_off() ->
     assert (stopped["rung"], stopped["value"], stopped["cutoff"], stopped["seen"]) == (2, 0.5, 0.55, 2)
     assert (finished["state"], finished["epochs"]) == ("PRUNED", 2)
     assert finished["metrics"] == {METRIC: 0.5}
-    told = course.state.study.optuna.trials[1]
+    told = course.only.study.optuna.trials[1]
     assert (told.state, told.intermediate_values) == (OptunaState.PRUNED, {1: 0.6, 2: 0.5})
     assert course.start("b").id == "t0002"
 
@@ -192,7 +192,7 @@ def test_an_impossible_configuration_fails_and_the_search_goes_on() -> None:
     assert [f["trial"] for f in failed] == [a["trial"] for a in wide]
     assert all("8000" in f["reason"] for f in failed)
     assert all(a["spec"] is None and a["spec_hash"] is None for a in wide)
-    told = course.state.study.optuna.trials[wide[0]["number"]]
+    told = course.only.study.optuna.trials[wide[0]["number"]]
     assert told.constraints == {"healthy": 1.0}
 
 
@@ -270,7 +270,7 @@ def test_after_a_restart_unfinished_trials_come_first_and_rung_decisions_stand()
     assert sorted(course.state.trials["t0001"].curve) == [1]
     assert course.report("t0000", 1, 0.5) == [], "t0000 had been let through; .6 must not stop it now"
     assert course.report("t0001", 2, 0.7) == []
-    assert course.state.rungs[0, 1].losses == [-0.6, -0.5]
+    assert course.only.rungs[0, 1].losses == [-0.6, -0.5]
     assert course.start("e").id == "t0002"
 
 

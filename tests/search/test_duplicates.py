@@ -39,7 +39,7 @@ def test_each_configuration_is_run_once_and_the_others_share_its_result() -> Non
             assert results[copy] == results[original] | {
                 "trial": copy, "reason": f"same configuration as {original}, not run again",
             }  # fmt: skip
-            told = sweep.state.study.optuna.trials[asked.number]
+            told = sweep.only.study.optuna.trials[asked.number]
             assert told.values == [0.5]
 
 
@@ -69,7 +69,7 @@ def test_a_pruned_trials_copy_is_pruned_with_its_curve() -> None:
     assert copies
     for copy in copies:
         assert (copy.state, copy.epochs, copy.metrics) == ("PRUNED", 1, {METRIC: 0.1})
-        assert sweep.state.study.optuna.trials[copy.number].intermediate_values == {1: 0.1}
+        assert sweep.only.study.optuna.trials[copy.number].intermediate_values == {1: 0.1}
 
 
 def test_if_the_first_fails_its_first_copy_is_run_and_the_others_wait_for_that() -> None:

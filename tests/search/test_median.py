@@ -86,7 +86,7 @@ def test_a_trial_let_through_before_a_restart_stays_so() -> None:
     while sweep.start("e").id != trial.id:
         sweep.happens("cancelled", trial=sweep.state.slots["e"], reason="")
     assert sweep.report(trial.id, 1, 0.35) == []
-    assert len(sweep.state.levels[1].means) == 4
+    assert len(sweep.only.levels[1].means) == 4
 
 
 def test_a_grace_that_outlasts_the_trials_is_refused() -> None:

@@ -81,7 +81,7 @@ def test_the_next_generation_starts_from_all_and_the_sweep_ends_with_a_whole_pop
     while sweep.state.chosen is None:
         sweep.finish(sweep.start().id, 0.5)
     assert sweep.state.states() == {"COMPLETE": 4, "PRUNED": 2}
-    assert sweep.state.paid == 4 * 6, "an epoch is paid once"
+    assert sweep.only.paid == 4 * 6, "an epoch is paid once"
     assert sweep.start().stage == "confirm"
     events = [{"sequence": i, **e} for i, e in enumerate(sweep.events)]
     assert replay(events).trials == sweep.state.trials

@@ -41,7 +41,7 @@ def test_a_budget_of_epochs_ends_the_search_once_it_is_spent_and_what_runs_goes_
     }  # fmt: skip
     assert course.happens("wanted", slot="c") == []
     course.finish(first.id, 0.5)
-    assert names(course.finish(second.id, 0.4)) == ["finished", "chosen"]
+    assert names(course.finish(second.id, 0.4)) == ["finished", "chosen", "declared"]
     assert course.start("a").stage == "confirm"
     replayed(course)
 
@@ -52,7 +52,7 @@ def test_epochs_repeated_after_a_crash_are_counted_once() -> None:
     for _ in range(8):
         course.resume()
         course.report(course.start("a").id, 1, 0.5)
-    assert course.state.paid == 1
+    assert course.only.paid == 1
     assert course.decided("closed") == []
 
 
@@ -60,7 +60,7 @@ def test_epochs_of_confirmation_are_not_counted() -> None:
     course = Course(trials=1, epochs=3, budget={"epochs": 4}, confirm=SEEDS)
     course.run_all(0.5)
     assert course.decided("closed") == []
-    assert course.state.paid == 3
+    assert course.only.paid == 3
 
 
 def test_a_search_that_has_converged_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_a_search_that_has_converged_asks_no_more(monkeypatch: pytest.MonkeyPatc
     course.run_all(0.5)
     assert course.state.asked == 5
     assert course.decided("closed") == [{"event": "closed", "by": "converged", "reason": "enough"}]
-    assert names(course.events[-3:]) == ["closed", "chosen", "ended"]
+    assert names(course.events[-3:]) == ["closed", "chosen", "declared", "ended"]
 
 
 def test_a_grid_that_is_used_up_ends_the_search() -> None:
@@ -88,7 +88,7 @@ def test_a_budget_in_hours_is_an_event_like_any_other() -> None:
     first = course.start("a")
     halted = course.happens("halted", by="hours", reason="2 h", running="finish", confirm=True)
     assert halted == [{"event": "closed", "by": "hours", "reason": "2 h"}]
-    assert names(course.finish(first.id, 0.5)) == ["finished", "chosen", "ended"]
+    assert names(course.finish(first.id, 0.5)) == ["finished", "chosen", "declared", "ended"]
     assert course.decided("ended")[0]["reason"] == ""
 
 
@@ -100,7 +100,7 @@ def test_an_operator_ends_the_search_and_what_is_complete_is_confirmed() -> None
     course.run(0.5)
     running = [course.start(slot).id for slot in "ab"]
     decisions = course.happens("halted", **STOP, running="stop", confirm=True)
-    assert names(decisions) == ["closed", "finished", "finished", "chosen"]
+    assert names(decisions) == ["closed", "finished", "finished", "chosen", "declared"]
     assert [(e["trial"], e["state"], e["reason"]) for e in decisions[1:3]] == [
         (trial, "PRUNED", "stopped by the operator") for trial in running
     ]
@@ -113,7 +113,7 @@ def test_without_confirmation_everything_ends_at_once_and_the_reason_is_kept() -
     course.run(0.5)
     course.start("a")
     course.happens("halted", **STOP, running="stop", confirm=False)
-    assert course.decided("chosen")[0]["seeds"] == []
+    assert course.decided("declared")[0]["seeds"] == []
     assert course.decided("ended")[0]["reason"] == "stopped by the operator"
     assert course.happens("wanted", slot="a") == []
     replayed(course)
@@ -147,7 +147,7 @@ def test_one_trial_is_stopped_with_its_curve_running_or_waiting() -> None:
     assert [(e["event"], e["state"], e["metrics"]) for e in finished] == [
         ("finished", "PRUNED", {METRIC: 0.5})
     ]
-    assert course.state.study.optuna.trials[0].intermediate_values == {1: 0.5}
+    assert course.only.study.optuna.trials[0].intermediate_values == {1: 0.5}
     second = course.start("a")
     course.happens("abandoned", trial=second.id, reason="gone", epoch=0)
     course.happens("cancelled", trial=second.id, reason="stopped by the operator")
@@ -197,7 +197,7 @@ def test_a_sweep_that_ended_without_a_choice_goes_on_with_a_retry() -> None:
     assert course.state.ended
     course.happens("retried", trial="t0000", epoch=0)
     assert course.state.ended is None
-    assert names(course.run(0.5)) == ["finished", "chosen"]
+    assert names(course.run(0.5)) == ["finished", "chosen", "declared"]
     assert course.start().stage == "confirm"
     replayed(course)
 
@@ -247,10 +247,10 @@ def test_fewer_trials_than_were_asked_end_the_search_when_these_have_ended() -> 
     course.run(0.5)
     course.start("a")
     resumed(course, search__trials=2)
-    assert names(course.run(0.6)) == ["finished", "chosen", "ended"]
+    assert names(course.run(0.6)) == ["finished", "chosen", "declared", "ended"]
     course = Course(trials=10)
     course.run(0.5)
-    assert names(resumed(course, search__trials=1)) == ["chosen", "ended"]
+    assert names(resumed(course, search__trials=1)) == ["chosen", "declared", "ended"]
     replayed(course)
 
 
