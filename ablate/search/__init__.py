@@ -6,12 +6,13 @@ decisions that follow, ``replay`` folds a whole ledger again and verifies that i
 
 from ablate.search.decide import MAX_ABANDONED, decide
 from ablate.search.replay import ReplayMismatch, refold, replay
-from ablate.search.state import InvalidEvent, SearchState, TrialState, begin
+from ablate.search.state import InvalidEvent, Search, SearchState, TrialState, begin
 
 __all__ = [
     "MAX_ABANDONED",
     "InvalidEvent",
     "ReplayMismatch",
+    "Search",
     "SearchState",
     "TrialState",
     "begin",

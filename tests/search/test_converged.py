@@ -38,8 +38,9 @@ def test_on_another_processor_the_recorded_look_stands(monkeypatch: pytest.Monke
     course.resume()
     monkeypatch.setattr(Study, "_possible_gain", lambda _: math.inf)
     state, due = refold(numbered(course))
-    assert (state.closed, due) == (course.state.closed, [])
-    assert state.study.converged() == course.only.study.converged()
+    only = state.searches["search", 0]
+    assert (only.closed, due) == (course.only.closed, [])
+    assert only.study.converged() == course.only.study.converged()
     with pytest.raises(ReplayMismatch):
         replay(numbered(course))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState as OptunaState
 
-from ablate.search import MAX_ABANDONED, InvalidEvent, TrialState, begin, decide
+from ablate.search import MAX_ABANDONED, InvalidEvent, Search, TrialState, begin, decide
 from ablate.spec.identity import spec_hash
 from ablate.spec.trial import TrialSpec
 from tests.search.synthetic import LR, METRIC, SEEDS, sweep
@@ -20,6 +20,11 @@ class Course:
     def __init__(self, **options: Any) -> None:
         opened = {"event": "opened", "sweep": sweep(**options).as_dict(), "fence": 1}
         self.state, self.events = begin(opened), [opened]
+
+    @property
+    def only(self) -> Search:
+        """The search of a sweep without arms."""
+        return self.state.searches["search", 0]
 
     def happens(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         external = {"event": event, **fields}
@@ -107,7 +112,7 @@ def test_the_best_complete_trial_is_chosen_and_the_first_of_equals(
 ) -> None:
     course = Course(trials=3, mode=mode)
     decisions = [d for value in values for d in course.run(value)]
-    assert names(decisions)[-2:] == ["chosen", "declared", "ended"]
+    assert names(decisions)[-3:] == ["chosen", "declared", "ended"]
     chosen, ended = decisions[-2:]
     assert (chosen["trial"], chosen["value"]) == (best, values[1])
     assert chosen["states"] == ended["states"] == {"COMPLETE": 3}

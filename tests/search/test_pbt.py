@@ -78,7 +78,7 @@ def test_the_next_generation_starts_from_all_and_the_sweep_ends_with_a_whole_pop
     generation(sweep, {"t0000": 0.4, "t0001": 0.9, "t0003": 0.5, "t0004": 0.95})
     assert sweep.state.trials["t0005"].parent == "t0004"
     assert sweep.state.trials["t0005"].inherited == 4
-    while sweep.state.chosen is None:
+    while sweep.state.declared is None:
         sweep.finish(sweep.start().id, 0.5)
     assert sweep.state.states() == {"COMPLETE": 4, "PRUNED": 2}
     assert sweep.only.paid == 4 * 6, "an epoch is paid once"

@@ -90,8 +90,10 @@ def test_any_history_replays_to_the_same_decisions(course: list[tuple[str, int]]
     state = replay(events)
     resumed, _ = refold(events)
     assert resumed.trials == state.trials
-    assert resumed.recorded == {}
-    assert [t.params for t in resumed.study.optuna.trials] == [t.params for t in state.study.optuna.trials]
+    assert resumed.searches["search", 0].recorded == {}
+    assert [t.params for t in resumed.searches["search", 0].study.optuna.trials] == [
+        t.params for t in state.searches["search", 0].study.optuna.trials
+    ]
     finished: dict[str, str] = {}
     for event in events:
         if event["event"] == "finished":
@@ -187,8 +189,12 @@ def test_what_was_drawn_on_another_processor_can_be_gone_on_from_though_not_repl
         replay(events)
     state, due = refold(events)
     assert due == []
-    assert state.recorded == {}
-    assert state.study.optuna.trials[4].params == state.trials["t0004"].params == last["params"]
+    assert state.searches["search", 0].recorded == {}
+    assert (
+        state.searches["search", 0].study.optuna.trials[4].params
+        == state.trials["t0004"].params
+        == last["params"]
+    )
     assert decide(state, {"event": "wanted", "slot": "a"})[0]["trial"] == "t0005"
 
 

@@ -37,7 +37,7 @@ def test_a_budget_of_epochs_ends_the_search_once_it_is_spent_and_what_runs_goes_
     course.report(first.id, 3, 0.5)
     assert course.report(second.id, 3, 0.4) == ["closed"]
     assert course.decided("closed")[0] == {
-        "event": "closed", "by": "epochs", "reason": "6 epochs were trained, of 6 budgeted",
+        "event": "closed", "arm": "search", "replicate": 0, "by": "epochs", "reason": "6 epochs were trained, of 6 budgeted",
     }  # fmt: skip
     assert course.happens("wanted", slot="c") == []
     course.finish(first.id, 0.5)
@@ -66,10 +66,12 @@ def test_epochs_of_confirmation_are_not_counted() -> None:
 def test_a_search_that_has_converged_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     course = Course(trials=100, converged={"after": 4, "error": 0.01})
     state = course.state
-    monkeypatch.setattr(state.study, "converged", lambda *_: "enough" if state.asked == 5 else None)
+    monkeypatch.setattr(course.only.study, "converged", lambda *_: "enough" if state.asked == 5 else None)
     course.run_all(0.5)
     assert course.state.asked == 5
-    assert course.decided("closed") == [{"event": "closed", "by": "converged", "reason": "enough"}]
+    assert course.decided("closed") == [
+        {"event": "closed", "arm": "search", "replicate": 0, "by": "converged", "reason": "enough"}
+    ]
     assert names(course.events[-3:]) == ["closed", "chosen", "declared", "ended"]
 
 
@@ -87,7 +89,7 @@ def test_a_budget_in_hours_is_an_event_like_any_other() -> None:
     course = Course(trials=10)
     first = course.start("a")
     halted = course.happens("halted", by="hours", reason="2 h", running="finish", confirm=True)
-    assert halted == [{"event": "closed", "by": "hours", "reason": "2 h"}]
+    assert halted == [{"event": "closed", "arm": "search", "replicate": 0, "by": "hours", "reason": "2 h"}]
     assert names(course.finish(first.id, 0.5)) == ["finished", "chosen", "declared", "ended"]
     assert course.decided("ended")[0]["reason"] == ""
 

@@ -59,7 +59,7 @@ def test_the_opening_says_all_that_the_sampler_is_told(tmp_path: Path) -> None:
     opened = plain(
         {"event": "opened", "sweep": spec.as_dict(), "fence": 1, "warm": read_warm(spec, CODE).trials}
     )
-    told = begin(opened).study.optuna.trials
+    told = begin(opened).searches["search", 0].study.optuna.trials
     assert [t.state.name for t in told] == ["COMPLETE", "PRUNED", "COMPLETE"]
     assert (told[0].value, told[1].intermediate_values, told[2].value) == (0.5, {1: 0.3}, 0.3)
 
