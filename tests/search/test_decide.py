@@ -113,7 +113,7 @@ def test_the_best_complete_trial_is_chosen_and_the_first_of_equals(
     course = Course(trials=3, mode=mode)
     decisions = [d for value in values for d in course.run(value)]
     assert names(decisions)[-3:] == ["chosen", "declared", "ended"]
-    chosen, ended = decisions[-2:]
+    chosen, _, ended = decisions[-3:]
     assert (chosen["trial"], chosen["value"]) == (best, values[1])
     assert chosen["states"] == ended["states"] == {"COMPLETE": 3}
     assert ended["reason"] == ""
@@ -210,9 +210,9 @@ def test_a_space_without_any_possible_trial_ends_the_sweep() -> None:
 def test_confirmation_runs_the_paired_ladder_on_fresh_seeds_and_never_stops() -> None:
     references = {"shallow": {"head.depth": 1}}
     course = Course(trials=1, rungs=(1,), confirm={**SEEDS, "references": references})
-    chosen = course.run(0.5)[-1]
-    assert chosen["arms"] == ["best", "shallow", "pixels", "untrained"]
-    assert chosen["seeds"] == [1000, 1001]
+    chosen, declared = course.run(0.5)[-2:]
+    assert declared["arms"] == ["best", "shallow", "pixels", "untrained"]
+    assert declared["seeds"] == [1000, 1001]
     while not course.state.ended:
         trial = course.start()
         assert trial.stage == "confirm"
@@ -221,7 +221,7 @@ def test_confirmation_runs_the_paired_ladder_on_fresh_seeds_and_never_stops() ->
         course.end(trial.id, **{METRIC: 0.01})
     asked = course.decided("asked")[1:]
     assert [(a["seed"], a["arm"]) for a in asked] == [
-        (s, arm) for s in (1000, 1001) for arm in chosen["arms"]
+        (s, arm) for s in (1000, 1001) for arm in declared["arms"]
     ]
     assert [a["trial"] for a in asked] == [f"c{i:04d}" for i in range(8)]
     specs = {a["arm"]: TrialSpec.model_validate(a["spec"]) for a in asked[4:]}

@@ -10,6 +10,8 @@ from ablate.search import InvalidEvent, replay
 from tests.search.synthetic import METRIC, SEEDS
 from tests.search.test_decide import Course, names
 
+ONLY = {"arm": "search", "replicate": 0}
+
 STOP: dict[str, Any] = {"by": "operator", "reason": "stopped by the operator"}
 
 
@@ -37,7 +39,7 @@ def test_a_budget_of_epochs_ends_the_search_once_it_is_spent_and_what_runs_goes_
     course.report(first.id, 3, 0.5)
     assert course.report(second.id, 3, 0.4) == ["closed"]
     assert course.decided("closed")[0] == {
-        "event": "closed", "arm": "search", "replicate": 0, "by": "epochs", "reason": "6 epochs were trained, of 6 budgeted",
+        **ONLY, "event": "closed", "by": "epochs", "reason": "6 epochs were trained, of 6 budgeted",
     }  # fmt: skip
     assert course.happens("wanted", slot="c") == []
     course.finish(first.id, 0.5)
@@ -70,9 +72,9 @@ def test_a_search_that_has_converged_asks_no_more(monkeypatch: pytest.MonkeyPatc
     course.run_all(0.5)
     assert course.state.asked == 5
     assert course.decided("closed") == [
-        {"event": "closed", "arm": "search", "replicate": 0, "by": "converged", "reason": "enough"}
+        {**ONLY, "event": "closed", "by": "converged", "reason": "enough"}
     ]
-    assert names(course.events[-3:]) == ["closed", "chosen", "declared", "ended"]
+    assert names(course.events[-4:]) == ["closed", "chosen", "declared", "ended"]
 
 
 def test_a_grid_that_is_used_up_ends_the_search() -> None:
@@ -89,7 +91,7 @@ def test_a_budget_in_hours_is_an_event_like_any_other() -> None:
     course = Course(trials=10)
     first = course.start("a")
     halted = course.happens("halted", by="hours", reason="2 h", running="finish", confirm=True)
-    assert halted == [{"event": "closed", "arm": "search", "replicate": 0, "by": "hours", "reason": "2 h"}]
+    assert halted == [{**ONLY, "event": "closed", "by": "hours", "reason": "2 h"}]
     assert names(course.finish(first.id, 0.5)) == ["finished", "chosen", "declared", "ended"]
     assert course.decided("ended")[0]["reason"] == ""
 
