@@ -10,6 +10,7 @@ _LEARN = {"spec", "data", "model", "objective"}
 MAY_IMPORT = {
     "spec": set(),
     "objective": set(),
+    "statistics": set(),
     "data": {"spec"},
     "model": {"spec"},
     "train": _LEARN,
@@ -17,10 +18,10 @@ MAY_IMPORT = {
     "theory": {"spec", "objective", "measure"},
     "trial": _LEARN | {"train", "measure"},
     "ledger": {"spec"},
-    "search": {"spec", "ledger"},
+    "search": {"spec", "ledger", "statistics"},
     "sweep": _LEARN | {"train", "measure", "trial", "ledger", "search", "tracking", "report"},
     "tracking": {"spec", "ledger", "report"},
-    "report": {"spec", "ledger"},
+    "report": {"spec", "ledger", "statistics"},
     "cluster": {"spec"},
 }
 ONLY_IN = {

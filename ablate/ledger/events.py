@@ -15,6 +15,7 @@ outcome        trial, state, reason, metrics: how a slot says its trial ended
 abandoned      trial, reason, epoch: its slot died; it restarts after ``epoch``
 halted         by ("hours" | "gpu_hours" | "operator"), reason, running ("finish" | "stop": what becomes of
                search trials under way; without confirmation, of all), confirm (whether confirmation follows)
+spent          arm, replicate, reason: this search has used up its hours of slots
 cancelled      trial, reason: the operator stops this one
 retried        trial, epoch: this FAILED one runs again from after ``epoch``; an ended sweep goes on
 =============  ========================================================================================
@@ -34,11 +35,15 @@ paused         trial, epoch: it is checkpointed, has left its slot and waits for
 stopped        trial, epoch, rung, value, cutoff, seen (values at the rung so far, this one included), reason
 finished       trial, state (COMPLETE | PRUNED | COLLAPSED | FAILED), reason, epochs, metrics (the last of
                each name)
-closed         arm, replicate, by ("epochs" | "exhausted" | "converged" | "hours" | "gpu_hours" | "operator"),
-               reason: this search asks no more
+closed         arm, replicate, by ("epochs" | "exhausted" | "converged" | "hours" | "gpu_hours" |
+               "arm_hours" | "operator"), reason: this search asks no more
 chosen         arm, replicate, trial, value, params, spec, spec_hash, states: {state: number of its trials},
                front: the trials on the Pareto front ([] with one objective)
-declared       arms, seeds, impossible: {arm: reason}: what will be confirmed, before its first trial
+declared       arms, seeds (of the first replicate), replicates, comparisons ([arm, against which]), metric,
+               mode, looks ([{seeds, alpha}]), margin, impossible: {arm: reason}, digest (of all this and of
+               the arms' specs): what will be confirmed and how it will be judged, before its first trial
+looked         look (from 1), seeds, alpha, comparisons ({"arm - other": {mean, p, p_holm, p_equivalent,
+               settled}}), stop: the comparisons after so many seeds; after a stop nothing more is confirmed
 ended          reason ("" where everything planned was done), states: {state: number of all trials}
 =============  ========================================================================================
 
@@ -56,10 +61,10 @@ Event = dict[str, Any]
 
 EXTERNAL = frozenset(
     {
-        "opened", "resumed", "wanted", "reported", "checkpointed", "outcome", "abandoned", "halted",
+        "opened", "resumed", "wanted", "reported", "checkpointed", "outcome", "abandoned", "halted", "spent",
         "cancelled", "retried",
     }
 )  # fmt: skip
 DECISIONS = frozenset(
-    {"asked", "started", "paused", "stopped", "finished", "closed", "chosen", "declared", "ended"}
+    {"asked", "started", "paused", "stopped", "finished", "closed", "chosen", "declared", "looked", "ended"}
 )

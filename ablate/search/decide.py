@@ -7,8 +7,9 @@ ledger determine every decision in it, and ``replay`` checks that they do.
 
 The course of a sweep: search trials are asked and started as slots want work, until there are as many as
 planned or the search is closed for another reason; when all have ended the best COMPLETE one is chosen and
-the paired ladder of confirmation is run, which nothing stops early; then the sweep has ended. A stopped trial
-is finished at once, whenever its slot may notice.
+the paired ladder of confirmation is run, which only a look declared beforehand may end early; then the sweep
+has ended. A stopped trial is finished at once, whenever its slot may notice. With arms there is a search for
+each, and several with replicates; they advance side by side, and trials are compared within theirs only.
 
 A configuration that the search comes upon again is not paid for twice: the second trial takes the result of
 the first, at once or when there is one. If the first FAILED the second is run, for an accident says nothing.
@@ -29,7 +30,7 @@ from ablate.spec.scheduler import PBT, HyperBand
 
 MAX_ABANDONED = 3  # times a trial is handed out again after its slot died; the next death makes it FAILED
 _FROM_A_SLOT = ("COMPLETE", "COLLAPSED", "FAILED")
-_BUDGETS = ("epochs", "hours", "gpu_hours")
+_BUDGETS = ("epochs", "hours", "gpu_hours", "arm_hours")
 
 
 def decide(state: SearchState, event: Event) -> list[Event]:
@@ -49,6 +50,8 @@ def decide(state: SearchState, event: Event) -> list[Event]:
             return _resumed(state, event)
         case "halted":
             return _halted(state, event)
+        case "spent":
+            return _spent(state, event)
         case "cancelled":
             return _cancelled(state, event)
         case "retried":
@@ -306,6 +309,13 @@ def _halted(state: SearchState, event: Event) -> list[Event]:
             if trial.state is None and (trial.stage == "search" or not event["confirm"]):
                 decisions += finish(state, trial, "PRUNED", reason)
     return decisions + after(state)
+
+
+def _spent(state: SearchState, event: Event) -> list[Event]:
+    search = state.searches.get((event["arm"], event["replicate"]))
+    if search is None or not state.open(search):
+        raise InvalidEvent(f"spent: {event['arm']} {event['replicate']} is no search that asks for trials")
+    return close(state, search, "arm_hours", event["reason"])
 
 
 def _cancelled(state: SearchState, event: Event) -> list[Event]:

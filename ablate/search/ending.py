@@ -10,12 +10,13 @@ from collections import Counter
 from random import Random
 
 from ablate.ledger import Event
-from ablate.search import confirm, pbt
+from ablate.search import confirm, looks, pbt
 from ablate.search.asking import enter, search_trial
 from ablate.search.state import InvalidEvent, Search, SearchKey, SearchState, TrialState
 from ablate.spec.front import feasible, front, losses, needed
 from ablate.spec.scheduler import PBT
 from ablate.spec.streams import stream_seed
+from ablate.spec.sweep import ConfirmSpec
 from ablate.spec.trial import TrialSpec
 
 
@@ -106,14 +107,30 @@ def share(state: SearchState, original: TrialState, trial: TrialState) -> list[E
 
 
 def after(state: SearchState) -> list[Event]:
-    """What follows once trials have finished: perhaps a new generation, the choice, or the end."""
+    """What follows once trials have finished: a new generation, a look, the choice, or the end."""
     decisions = [event for search in state.searches.values() for event in generation(state, search)]
+    decisions += _look(state)
     if state.unfinished_count or state.searching or state.ended is not None:
         return decisions
     if state.declared is None:
         decisions += _choose(state)
     if not state.ladder and state.ended is None:
         decisions.append(_end(state, state.cut))
+    return decisions
+
+
+def _look(state: SearchState) -> list[Event]:
+    """Look at the confirmation where that is due; if all is settled nobody goes on with it."""
+    decisions: list[Event] = []
+    while (looked := looks.next_look(state)) is not None:
+        state.looked.append(looked)
+        decisions.append(looked)
+        if looked["stop"]:
+            state.ladder.clear()
+            for trial in state.unfinished():
+                if trial.state is None:
+                    reason = f"the look after {looked['seeds']} seeds settled every comparison"
+                    decisions += finish(state, trial, "PRUNED", reason)
     return decisions
 
 
@@ -157,10 +174,11 @@ def _choose(state: SearchState) -> list[Event]:
                 continue
             assert search.chosen is not None
             decisions.append(search.chosen)
-    if len(lacking) == len(state.searches):
-        reason = "; ".join(dict.fromkeys(lacking.values()))
-        return [*decisions, _end(state, f"{reason}, so there is nothing to confirm")]
-    state.declared = _declare(state)
+    baseline = next(iter(state.searches))
+    if len(lacking) == len(state.searches) or (baseline in lacking and _plan(state) is not None):
+        of_whom = "" if len(state.searches) == 1 else f"{baseline[0]}, the baseline: "
+        return [*decisions, _end(state, f"{of_whom}{lacking[baseline]}, so there is nothing to confirm")]
+    state.declared = _declare(state, lacking)
     return [*decisions, state.declared]
 
 
@@ -192,23 +210,27 @@ def _choose_of(state: SearchState, search: Search) -> str:
     return ""
 
 
-def _declare(state: SearchState) -> Event:
-    """What the confirmation will be, fixed before its first trial."""
-    plan = state.sweep.confirm if state.confirming else None
-    impossible: dict[str, str] = {}
+def _plan(state: SearchState) -> ConfirmSpec | None:
+    return state.sweep.confirm if state.confirming else None
+
+
+def _declare(state: SearchState, lacking: dict[SearchKey, str]) -> Event:
+    """What the confirmation will be and how it will be judged, fixed before its first trial."""
+    impossible = {arm if not r else f"{arm}, replicate {r}": why for (arm, r), why in lacking.items()}
+    plan, arms = _plan(state), state.sweep.arms
     if plan is not None:
-        (only,) = state.searches.values()
-        assert only.chosen is not None
-        best = TrialSpec.model_validate(only.chosen["spec"])
-        arms, impossible = confirm.arms(best, plan)
-        state.arms = {(arm, 0): spec for arm, spec in arms.items()}
-        state.ladder.extend(confirm.ladder(arms, plan))
-    return {
-        "event": "declared",
-        "arms": list(dict.fromkeys(arm for arm, _ in state.arms)),
-        "seeds": [] if plan is None else confirm.seeds(plan),
-        "impossible": impossible,
-    }
+        chosen = {
+            search.key: TrialSpec.model_validate(search.chosen["spec"])
+            for search in state.searches.values()
+            if search.chosen is not None
+        }
+        if arms is None:
+            state.arms, refused = confirm.around_best(next(iter(chosen.values())), plan)
+        else:
+            state.arms, refused = confirm.of_searches(chosen, arms.reference, plan)
+        impossible |= refused
+        state.ladder.extend(confirm.ladder(state.arms, plan))
+    return looks.declaration(state, plan, impossible)
 
 
 def _front(state: SearchState, fit: list[TrialState]) -> list[str]:
@@ -230,9 +252,7 @@ def generation(state: SearchState, search: Search) -> list[Event]:
     scheduler = state.sweep.search.scheduler
     if not isinstance(scheduler, PBT):
         return []
-    members = [
-        t for t in state.unfinished() if t.stage == "search" and not t.alone and state.of(t) is search
-    ]
+    members = [t for t in state.unfinished() if t.stage == "search" and not t.alone and state.of(t) is search]
     ready = [t for t in members if t.paused is not None]
     exchanging = search.closed is None
     if not ready or (exchanging and (len(ready) < len(members) or search.searching)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
 import torch
@@ -15,6 +16,7 @@ from ablate.spec.sampler import CMAES, GP, NSGA2, TPE
 from ablate.spec.scheduler import ASHA, HyperBand
 from ablate.spec.search import SearchSpec
 from ablate.spec.space import Choice, Distribution, IntRange
+from ablate.spec.streams import stream_seed
 
 _FEWEST_SOURCES = 10  # CMA-ES takes its first distribution from the best tenth of earlier trials
 
@@ -66,9 +68,31 @@ def make(
                     seed=seed,
                 )
             case _:
-                return optuna.samplers.RandomSampler(seed=seed)
+                return Keyed(seed)
     sampler.infer_relative_search_space = lambda study, trial: dict(common)  # noqa: ARG005
     return sampler
+
+
+class Keyed(optuna.samplers.BaseSampler):
+    """Draws at random, each key from its name and the seed alone: spaces share the draws of what they share.
+
+    So two arms whose spaces differ in a few conditional keys try the same learning rates.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def infer_relative_search_space(self, *_: Any) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(self, *_: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        one = optuna.samplers.RandomSampler(seed=stream_seed(f"key {param_name}", self._seed) % 2**32)
+        return one.sample_independent(study, trial, param_name, param_distribution)
 
 
 @contextmanager

@@ -83,6 +83,7 @@ class Study:
         self._grid = (
             GridPlan(spec, space, base, search.seed) if isinstance(spec, (Grid, Exhaustive)) else None
         )
+        self._startup = 0 if warm else getattr(spec, "startup", 0)  # asks before the sampler knows enough
         self._earlier: list[FrozenTrial] = []
         for i, entry in enumerate(warm):
             self._adopt(-1 - i, entry)
@@ -182,10 +183,10 @@ class Study:
         NSGA-II marks each trial with its generation, and breeds from marked ones only: it begins all.
         """
         informed = anew or isinstance(self.search.sampler, NSGA2)
-        if informed:
+        if informed and number >= self._startup:
             self.optuna.sampler = optuna_samplers.make(self.search, seed, self._common, self._earlier)
         else:
-            self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
+            self.optuna.sampler = optuna_samplers.Keyed(seed)
         if given:
             self.optuna.enqueue_trial(dict(given))
         trial = self.optuna.ask()

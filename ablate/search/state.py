@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ablate.ledger import Event
 from ablate.search.asha import Rung
-from ablate.search.confirm import Step
+from ablate.search.confirm import Arms, SearchKey, Step
 from ablate.search.median import Level
 from ablate.search.sampler import Study
 from ablate.spec.scheduler import PBT
 from ablate.spec.space import Scalar
+from ablate.spec.streams import stream_seed
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
-
-SearchKey = tuple[str, int]  # arm, replicate
-ONLY = "search"  # the arm of a sweep without arms
 
 
 class InvalidEvent(ValueError):
@@ -129,9 +128,10 @@ class SearchState:
     discarded: dict[str, None] = field(default_factory=dict)  # paths of checkpoints nobody needs any more
     confirming: bool = True  # whether confirmation is to follow, if it is planned at all
     cut: str = ""  # why not everything planned will be done
-    arms: dict[SearchKey, TrialSpec] = field(default_factory=dict)  # to be confirmed
+    arms: Arms = field(default_factory=dict)  # to be confirmed
     ladder: deque[Step] = field(default_factory=deque)
     declared: Event | None = None
+    looked: list[Event] = field(default_factory=list)
     ended: Event | None = None
 
     @property
@@ -228,6 +228,20 @@ def begin(opened: Event) -> SearchState:
     if opened.get("event") != "opened":
         raise InvalidEvent(f"a ledger begins with opened, found {opened.get('event')}")
     sweep = SweepSpec.model_validate(opened["sweep"])
-    study = Study(sweep.search, sweep.space, sweep.base, opened.get("warm", ()))
-    only = Search(ONLY, 0, sweep.base, study, sweep.search.trials)
-    return SearchState(sweep, {only.key: only}, opened["fence"])
+    searches = [
+        _search(sweep, arm, base, replicate, opened.get("warm", ()))
+        for replicate in range(sweep.replicates)
+        for arm, base in sweep.bases.items()
+    ]
+    return SearchState(sweep, {search.key: search for search in searches}, opened["fence"])
+
+
+def _search(
+    sweep: SweepSpec, arm: str, base: TrialSpec, replicate: int, warm: Sequence[Mapping[str, Any]]
+) -> Search:
+    """All arms of a replicate have the same seeds, of their trials and of what the sampler draws."""
+    plan = sweep.search
+    if replicate:
+        base = base.model_copy(update={"seed": base.seed + replicate})
+        plan = plan.model_copy(update={"seed": stream_seed("replicate", plan.seed, replicate) % 2**31})
+    return Search(arm, replicate, base, Study(plan, sweep.space, base, warm), plan.trials)

@@ -1,7 +1,7 @@
 """A file laid over the one it ``extends``, and ``--set key=value`` laid over both.
 
 Mappings are merged, the upper layer winning; lists and scalars are replaced. These are replaced whole rather
-than merged: a section whose ``kind`` (or ``preset``) the upper layer changes, and an entry of ``space``.
+than merged: a section whose ``kind`` (or ``preset``) the upper layer changes, an entry of ``space``, an arm.
 ``space.KEY: null`` in an upper layer removes the entry. Strength of sparsity given as ``weight`` drops a
 ``shrink`` of the lower layer, and the other way round. A mapping given to ``--set`` replaces what was there.
 """
@@ -18,7 +18,13 @@ from ablate.spec.yaml_file import Node, parse_yaml, read_yaml
 
 _SWITCHES = ("kind", "preset")
 _RIVALS = {"weight": "shrink", "shrink": "weight"}
-_DOTTED = (("space",), ("confirm", "references", None), ("space", None, "when"))  # mappings of dotted keys
+_DOTTED = (  # mappings of dotted keys
+    ("space",),
+    ("space", None, "when"),
+    ("confirm", "references", None),
+    ("arms", "each", None),
+    ("arms", "factors", None, None),
+)
 
 
 def read_layers(file: FilePath, overrides: Sequence[str]) -> tuple[Node, list[Mistake]]:
@@ -77,7 +83,7 @@ def _merge(lower: Node, upper: Node, path: Path) -> Node:
 
 
 def _is_entry(path: Path) -> bool:
-    return len(path) == 2 and path[0] == "space"
+    return (len(path) == 2 and path[0] == "space") or (len(path) == 3 and path[:2] == ("arms", "each"))
 
 
 def _switched(lower: dict[str, Node], upper: dict[str, Node]) -> bool:

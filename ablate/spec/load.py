@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ablate.spec.arms import ArmsSpec
 from ablate.spec.base import Spec
+from ablate.spec.draw import apply, why_not
 from ablate.spec.errors import Mistake, SpecError
 from ablate.spec.explain import Finding, explain, steps
 from ablate.spec.layers import read_layers
@@ -16,8 +18,8 @@ from ablate.spec.paths import slots
 from ablate.spec.points import check_points
 from ablate.spec.scheduler_check import budget_conflicts
 from ablate.spec.search_check import search_conflicts
-from ablate.spec.space_check import check_references, check_space, valid_entries
-from ablate.spec.sweep import SweepSpec, conflicts
+from ablate.spec.space_check import check_changes, check_space, check_space_of_arms, valid_entries
+from ablate.spec.sweep import SweepSpec, arm_conflicts, conflicts
 from ablate.spec.theory import TheorySpec
 from ablate.spec.trial import TrialSpec
 from ablate.spec.yaml_file import Node
@@ -35,12 +37,16 @@ def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepSpec
         raise SpecError([Mistake(tree.place, "this is a trial, not a sweep: it has neither base nor space")])
     raw = tree.plain()
     sweep, findings = _read(SweepSpec, raw)
-    findings += check_space(raw.get("space"), raw.get("base"))
-    findings += check_references(_get(raw, "confirm", "references"))
-    findings += _conflicts(raw)
+    findings += check_changes(_get(raw, "confirm", "references"), ("confirm", "references"))
+    findings += _mistaken_arms(_get(raw, "arms"))
+    arms = None if findings else _part(raw, "arms")
+    if arms is None:
+        findings += check_space(raw.get("space"), raw.get("base"))
+    else:
+        findings += check_space_of_arms(raw.get("space"), raw.get("base"), arms.settings)
+    findings += _conflicts(raw, arms)
     if not findings and sweep is not None:
-        references = sweep.confirm.references if sweep.confirm is not None else {}
-        findings += check_points(sweep.base, sweep.space, references)
+        findings += _invalid_points(sweep)
     return _value_or_error(sweep, findings, tree, mistakes)
 
 
@@ -69,7 +75,36 @@ def _read(model: type[S], raw: Any) -> tuple[S | None, list[Finding]]:
         return None, explain(error, model, raw)
 
 
-def _conflicts(raw: Any) -> list[Finding]:
+def _mistaken_arms(arms: Any) -> list[Finding]:
+    found = list(check_changes(_get(arms, "each"), ("arms", "each")))
+    factors = _get(arms, "factors")
+    for name, levels in factors.items() if isinstance(factors, dict) else ():
+        found += check_changes(levels, ("arms", "factors", name))
+    return found
+
+
+def _invalid_points(sweep: SweepSpec) -> list[Finding]:
+    """Points of the space that are no trials: around the base, or around each arm."""
+    if sweep.arms is None:
+        references = sweep.confirm.references if sweep.confirm is not None else {}
+        return list(check_points(sweep.base, sweep.space, references))
+    found = []
+    for arm, base in sweep.bases.items():
+        points = check_points(base, sweep.space, {})
+        found += [Finding(f.path, f"in the arm {arm}: {f.message}", f.at_key) for f in points]
+    return found
+
+
+def _impossible_arms(arms: ArmsSpec, base: TrialSpec) -> Iterator[tuple[str, str]]:
+    for name, changes in arms.settings.items():
+        try:
+            apply(base, changes)
+        except ValueError as error:
+            at = f"arms.each.{name}" if arms.each else "arms.factors"
+            yield at, f"the arm {name} is no trial: {why_not(error)}"
+
+
+def _conflicts(raw: Any, arms: ArmsSpec | None) -> list[Finding]:
     """Contradictions between parts of a sweep, among the parts that are themselves right."""
     part = {key: _part(raw, key) for key in _PARTS}
     seed = part["base.seed"]
@@ -82,7 +117,15 @@ def _conflicts(raw: Any) -> list[Finding]:
         part["confirm"],
         part["resources"],
     )
-    more = list(search_conflicts(part["search"], valid_entries(raw.get("space")), part["base"]))
+    space, base = valid_entries(raw.get("space")), part["base"]
+    more: list[tuple[str, str]] = []
+    if arms is not None or raw.get("arms") is None:
+        more += arm_conflicts(arms, base, space, part["search"], part["confirm"])
+    bases = [base]
+    if arms is not None and base is not None:
+        more += (impossible := list(_impossible_arms(arms, base)))
+        bases = [] if impossible else [apply(base, changes) for changes in arms.settings.values()]
+    more += dict.fromkeys(c for trial in bases for c in search_conflicts(part["search"], space, trial))
     if part["search"] is not None:
         more += budget_conflicts(part["search"], part["resources"].gpus if part["resources"] else None)
     return [Finding(tuple(steps(at, raw)), message) for at, message in (*found, *more)]

@@ -64,3 +64,13 @@ class Constraint(Spec):
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise wrong("at_least", f"must not exceed at_most ({self.at_most}), found {self.at_least}")
         return self
+
+
+def test_metric(objective: Objective) -> tuple[str, Literal["max", "min"]]:
+    """What confirmation compares, and the direction in which it is better.
+
+    The test counterpart of the metric that the search improved, or else the linear probe of h.
+    """
+    if objective.metric.endswith(".val"):
+        return objective.metric.removesuffix(".val") + ".test", objective.mode
+    return "probe.h.test", "max"

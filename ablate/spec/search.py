@@ -14,9 +14,15 @@ from ablate.spec.scheduler import NoScheduler, SchedulerSpec
 
 class Budget(Spec):
     """Whichever is used up first, trials included, ends the search: nothing new is started, what runs goes on
-    to its end. Confirmation is not counted."""
+    to its end. Confirmation is not counted. With arms, ``epochs`` and ``arm_hours`` hold for each search."""
 
     epochs: int | None = Field(None, ge=1, description="epochs of all search trials together")
+    arm_hours: float | None = Field(
+        None,
+        gt=0,
+        description="hours that the trials of one search may hold slots, together: with arms, this matches "
+        "what they really cost",
+    )
     hours: float | None = Field(None, gt=0, description="time during which a driver ran the search")
     gpu_hours: float | None = Field(None, gt=0, description="GPUs of running trials x hours")
 

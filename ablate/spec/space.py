@@ -19,8 +19,8 @@ class _Entry(Spec):
     )
     role: Role | None = Field(
         None,
-        description="scientific: what the question is about; nuisance: to be tuned. Recorded only: "
-        "a sweep without arms treats all alike",
+        description="scientific: what the question is about; nuisance: to be tuned. A sweep without arms "
+        "treats all alike; with arms every key must be a nuisance",
     )
 
 

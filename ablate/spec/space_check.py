@@ -60,11 +60,19 @@ def check_space(raw_space: Any, raw_base: Any) -> Iterator[Finding]:
         yield Finding(("space", keys_of_cycle[0], "when"), message, at_key=True)
 
 
-def check_references(references: Any) -> Iterator[Finding]:
-    """Mistakes in ``confirm.references``: dotted keys, or whole sections, and their values."""
-    for name, values in references.items() if isinstance(references, dict) else ():
+def check_space_of_arms(raw_space: Any, raw_base: Any, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """As ``check_space`` where the arms' ``settings`` replace keys of the base: mistakes in every arm."""
+    base = raw_base if isinstance(raw_base, dict) else {}
+    found = [list(check_space(raw_space, overlay(base, changes))) for changes in settings.values()]
+    common = set.intersection(*({f.path for f in findings} for findings in found))
+    yield from (f for f in found[0] if f.path in common)
+
+
+def check_changes(named: Any, at: Path) -> Iterator[Finding]:
+    """Mistakes in ``{name: {dotted key or whole section: value}}``, as references and arms are given."""
+    for name, values in named.items() if isinstance(named, dict) else ():
         for key, value in values.items() if isinstance(values, dict) else ():
-            path: Path = ("confirm", "references", name, key)
+            path: Path = (*at, name, key)
             found = slots(TrialSpec, key)
             if not found:
                 yield Finding(path, _unknown(key), at_key=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from ablate.spec.arms import RESERVED, ArmsSpec
 from ablate.spec.base import Spec, wrong
+from ablate.spec.draw import apply
 from ablate.spec.paths import keys
 from ablate.spec.scheduler import SchedulerSpec
 from ablate.spec.scheduler_check import budget_conflicts, scheduler_conflicts
@@ -17,14 +19,28 @@ from ablate.spec.search_check import search_conflicts
 from ablate.spec.space import Distribution
 from ablate.spec.trial import MeasureSpec, OptimSpec, TrialSpec
 
-RESERVED_ARMS = ("best", "pixels", "untrained")
+ONLY = "search"  # the arm of a sweep without arms
 
 
 class ConfirmSpec(Spec):
     """Re-train the best configuration, and what it is compared with, on seeds the search never saw."""
 
-    seeds: int = Field(5, ge=2, le=100)
+    seeds: int = Field(5, ge=2, le=100, description="of each arm, and with replicates of each of those")
     first_seed: int = Field(1000, ge=0, lt=2**31)
+    looks: Annotated[tuple[int, ...], Field(strict=False)] = Field(
+        (),
+        description="numbers of seeds after which the comparisons are looked at, and confirmation stops if "
+        "all are settled; empty: once, after all seeds",
+    )
+    alpha: float = Field(
+        0.05, gt=0, le=0.5, description="chance of any false verdict, over all comparisons and looks"
+    )
+    margin: float | None = Field(
+        None,
+        gt=0,
+        description="the largest difference of the test metric that does not matter; without it nothing is "
+        "ever called equivalent",
+    )
     references: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="name -> dotted keys replaced in the best configuration (`head` replaces the whole head)",
@@ -33,6 +49,14 @@ class ConfirmSpec(Spec):
         "pixels",
         "untrained",
     )
+
+    @model_validator(mode="after")
+    def _looks_in_order(self) -> ConfirmSpec:
+        looks = self.looks
+        if looks and (looks[0] < 2 or any(b <= a for a, b in pairwise(looks)) or looks[-1] != self.seeds):
+            found = ", ".join(map(str, looks))
+            raise wrong("looks", f"must grow from 2 or more to confirm.seeds ({self.seeds}), found {found}")
+        return self
 
 
 def _number_or_auto(value: Any) -> str | None:
@@ -104,9 +128,11 @@ class SweepSpec(Spec):
     )
     question: str = Field(description="what the sweep is to answer, in words")
     base: TrialSpec = Field(description="the trial around which the space lies")
+    arms: ArmsSpec | None = Field(
+        None, description="scientific settings to compare, each with a search of its own"
+    )
     space: dict[str, Distribution] = Field(
-        min_length=1,
-        description="dotted keys of the trial and what each is drawn from",
+        description="dotted keys of the trial and what each is drawn from; with arms it may be empty",
         json_schema_extra=_dotted_keys_in_schema,
     )
     search: SearchSpec
@@ -120,10 +146,26 @@ class SweepSpec(Spec):
         found = conflicts(
             base.seed, base.optim, base.measure, self.space, search.scheduler, self.confirm, self.resources
         )
+        compared = arm_conflicts(self.arms, base, self.space, search, self.confirm)
         budget = budget_conflicts(search, self.resources.gpus)
-        for at, message in chain(found, budget, search_conflicts(search, self.space, base)):
+        for at, message in chain(found, budget, compared):
             raise wrong(at, message)
+        for trial in self.bases.values():
+            for at, message in search_conflicts(search, self.space, trial):
+                raise wrong(at, message)
         return self
+
+    @property
+    def bases(self) -> dict[str, TrialSpec]:
+        """The trial around which each arm searches, the baseline's first; without arms one, "search"."""
+        if self.arms is None:
+            return {ONLY: self.base}
+        return {name: apply(self.base, changes) for name, changes in self.arms.settings.items()}
+
+    @property
+    def replicates(self) -> int:
+        """Searches of each arm."""
+        return 1 if self.arms is None else self.arms.replicates
 
 
 def conflicts(
@@ -147,8 +189,8 @@ def conflicts(
         yield "space.seed", "a seed is not searched: it would be chosen for its luck; confirm.seeds repeats"
     if confirm is not None:
         for name in confirm.references:
-            if name in RESERVED_ARMS:
-                yield f"confirm.references.{name}", f"the names {', '.join(RESERVED_ARMS)} are taken"
+            if name in RESERVED:
+                yield f"confirm.references.{name}", f"the names {', '.join(RESERVED)} are taken"
     if scheduler is not None and optim is not None:
         yield from scheduler_conflicts(scheduler, optim, measure, space)
     if resources is not None and optim is not None and "optim.batch" not in space:
@@ -158,3 +200,49 @@ def conflicts(
                 "resources.workers",
                 f"base.optim.batch ({optim.batch}) must divide by the {workers} workers",
             )
+
+
+def arm_conflicts(
+    arms: ArmsSpec | None,
+    base: TrialSpec | None,
+    space: dict[str, Distribution],
+    search: SearchSpec | None,
+    confirm: ConfirmSpec | None,
+) -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, message) where arms contradict the rest of a sweep; None: not known, or none."""
+    if arms is None:
+        if not space:
+            yield "space", "is empty: there is nothing to search, and no arms to compare"
+        return
+    yield from _not_nuisance(arms, space)
+    if search is not None and search.converged is not None:
+        yield "search.converged", "would end the searches of arms at unequal budgets; leave it out"
+    if search is not None and search.warm_start:
+        yield "search.warm_start", "arms begin alike: none may know trials of an earlier sweep"
+    if confirm is not None and confirm.references:
+        yield "confirm.references", "with arms these are arms themselves: move them to arms.each"
+    if confirm is not None and arms.replicates > 1 and len(confirm.looks) > 1:
+        yield "confirm.looks", "with replicates the comparisons are looked at once, after all; leave it out"
+    if confirm is not None and base is not None:
+        searched = range(base.seed, base.seed + arms.replicates)
+        last = confirm.first_seed + confirm.seeds * arms.replicates - 1
+        if base.seed <= last and searched[-1] >= confirm.first_seed:
+            yield (
+                "confirm.first_seed",
+                f"seeds must be fresh, but {confirm.first_seed}..{last} and the searches' {searched[0]}.."
+                f"{searched[-1]} overlap",
+            )
+
+
+def _not_nuisance(arms: ArmsSpec, space: dict[str, Distribution]) -> Iterator[tuple[str, str]]:
+    """Arms set what is compared and the space what is tuned; every key says that it is the latter."""
+    for key, entry in space.items():
+        if entry.role != "nuisance":
+            yield (
+                f"space.{key}",
+                f"with arms a key of the space is tuned within each arm: say role: nuisance, or set {key} in "
+                f"the arms (found {'no role' if entry.role is None else 'role: ' + entry.role})",
+            )
+        for name, changes in arms.settings.items():
+            if key in changes:
+                yield f"space.{key}", f"is set by the arm {name} and searched as well; do one of the two"

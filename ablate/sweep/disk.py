@@ -12,7 +12,7 @@ from torch import Tensor
 from ablate.durable import in_words
 from ablate.model.methods import build_method
 from ablate.spec.sweep import SweepSpec
-from ablate.spec.trial import AdamW
+from ablate.spec.trial import AdamW, TrialSpec
 from ablate.sweep.driver import DriverError
 
 _ASIDE = 2**25  # bytes for ledger, results and the tracking store
@@ -32,7 +32,7 @@ def check_disk(sweep: SweepSpec, runs: Path) -> None:
             f"need about {in_words(start)} (checkpoints of {in_words(checkpoint)}, artifacts of "
             f"{in_words(artifacts)} a trial). Free some, or give another folder with --runs."
         )
-    trials = sweep.search.trials
+    trials = sweep.search.trials * len(sweep.bases) * sweep.replicates
     whole = start + trials * (artifacts + len(sweep.resources.keep) * checkpoint)
     if free < whole:
         _log.warning(
@@ -44,8 +44,13 @@ def check_disk(sweep: SweepSpec, runs: Path) -> None:
 
 def sizes(sweep: SweepSpec) -> tuple[int, int]:
     """Bytes of one trial's artifacts, which are mostly its weights, and of one checkpoint."""
-    method = build_method(sweep.base, classes=2)  # the data are not read here, and a classifier is small
-    moments = 2 if isinstance(sweep.base.optim, AdamW) else 1  # numbers kept for each trained weight
+    found = [_sizes_of(base) for base in sweep.bases.values()]
+    return max(artifacts for artifacts, _ in found), max(checkpoint for _, checkpoint in found)
+
+
+def _sizes_of(trial: TrialSpec) -> tuple[int, int]:
+    method = build_method(trial, classes=2)  # the data are not read here, and a classifier is small
+    moments = 2 if isinstance(trial.optim, AdamW) else 1  # numbers kept for each trained weight
     trained = _bytes(p for p in method.parameters() if p.requires_grad)
     whole = _bytes(method.state_dict().values())  # with a momentum copy, a queue, a predictor
     return _bytes(method.model.state_dict().values()), whole + moments * trained

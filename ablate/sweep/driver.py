@@ -420,7 +420,7 @@ class Driver:
 
     def _look_at_budgets(self) -> None:
         budget, state = self.sweep.search.budget, self._state
-        if (budget.hours is None and budget.gpu_hours is None) or not state.any_open:
+        if (budget.hours, budget.gpu_hours, budget.arm_hours) == (None, None, None) or not state.any_open:
             return
         now, resources = self._clock(), self.sweep.resources
         gpus = resources.workers * resources.gpu_share
@@ -431,6 +431,14 @@ class Driver:
             if limit is not None and spent >= limit and state.any_open:
                 reason = f"{spent:.3g} {by.replace('gpu_', 'GPU ')} were spent, of {limit:g} budgeted"
                 self.halt(by, reason, running="finish", confirm=True)
+        self._look_at_each_search(now)
+
+    def _look_at_each_search(self, now: float) -> None:
+        limit = self.sweep.search.budget.arm_hours
+        for key, spent in self._spent.hours_by_search(now).items() if limit is not None else ():
+            if limit is not None and spent >= limit and self._state.open(self._state.searches[key]):
+                reason = f"{spent:.3g} hours of slots were spent, of {limit:g} budgeted"
+                self._happened({"event": "spent", "arm": key[0], "replicate": key[1], "reason": reason})
 
     def _carry_out(self, request: Request) -> None:
         match request.kind:

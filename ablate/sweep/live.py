@@ -23,7 +23,7 @@ from rich.text import Text
 
 from ablate.ledger import Event
 from ablate.report.trials import TrialRecord
-from ablate.sweep.progress import Progress
+from ablate.sweep.progress import SEARCH, Progress
 
 _log = logging.getLogger(__name__)
 _QUIET = 0.5  # seconds between two plain lines of ordinary trials
@@ -85,7 +85,7 @@ class LiveView:
             self._best = p.best
             return True
         lost = event["event"] == "finished" and event["state"] in ("FAILED", "COLLAPSED")
-        return lost or event["event"] in ("closed", "retried", "chosen", "declared", "ended")
+        return lost or event["event"] in ("closed", "retried", "chosen", "declared", "looked", "ended")
 
     def _line(self, event: Event) -> str | None:
         """The plain line for an event, if there is anything to say."""
@@ -96,13 +96,17 @@ class LiveView:
                 news = "  <- best" if record is p.best else ""
                 return f"{_count(p)} {_outcome(p, record)}{news} | {_state(p)}"
             case "closed":
-                return f"the search asks for no more trials{_because(event['reason'])}"
+                return f"the search{_of_arm(event)} asks for no more trials{_because(event['reason'])}"
             case "retried":
                 return f"{event['trial']} is to run again"
             case "chosen":
-                return f"search done: best {event['trial']}, {p.objective} {event['value']:.4f}"
+                best = f"best {event['trial']}, {p.objective} {event['value']:.4f}"
+                return f"search done{_of_arm(event)}: {best}"
             case "declared" if event["arms"]:
-                return f"confirm: {', '.join(event['arms'])} on {len(event['seeds'])} fresh seeds"
+                of_each = f", in each of {n} replicates" if (n := event["replicates"]) > 1 else ""
+                return f"confirm: {', '.join(event['arms'])} on {len(event['seeds'])} fresh seeds{of_each}"
+            case "looked":
+                return _look(event)
             case "ended":
                 return f"ended after {p.done} trials" + _because(event["reason"])
             case "reported" if event["time"] - self._last_line >= _HEARTBEAT:
@@ -175,6 +179,20 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
+def _look(event: Event) -> str:
+    found = event["comparisons"]
+    settled = sum(each["settled"] for each in found.values())
+    then = "confirmation stops" if event["stop"] else "it goes on"
+    return f"look {event['look']}, {event['seeds']} seeds: {settled} of {len(found)} settled, {then}"
+
+
+def _of_arm(event: Event) -> str:
+    """Which search an event is of; nothing where there is only one."""
+    if event["arm"] == SEARCH:
+        return ""
+    return f" ({event['arm']}" + (f", replicate {event['replicate']})" if event["replicate"] else ")")
+
+
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
@@ -197,7 +215,8 @@ def _panel(p: Progress) -> RenderableType:
     if running:
         parts.append(_running_table(p, running))
     for closed in () if p.declared else p.closed.values():
-        parts.append(Text(f"the search asks for no more trials{_because(closed['reason'])}"))
+        of = _of_arm(closed)
+        parts.append(Text(f"the search{of} asks for no more trials{_because(closed['reason'])}"))
     lost = [Text(_outcome(p, r), style="red", overflow="ellipsis", no_wrap=True) for r in p.lost()[-3:]]
     parts += lost
     return Group(*parts)

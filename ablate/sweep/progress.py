@@ -8,6 +8,7 @@ from typing import Any
 
 from ablate.ledger import Event
 from ablate.report.trials import TrialRecord, fold_event
+from ablate.spec.arms import ArmsSpec
 from ablate.spec.changes import changed
 from ablate.spec.front import feasible, front
 from ablate.spec.search import SearchSpec
@@ -24,6 +25,7 @@ class Progress:
     records: dict[str, TrialRecord] = field(default_factory=dict)
     closed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by search: arm, replicate
     declared: Event | None = None
+    looked: Event | None = None  # the last look
     ended: Event | None = None
     began: float = 0.0
     now: float = 0.0
@@ -60,6 +62,8 @@ class Progress:
                 self.closed[event["arm"], event["replicate"]] = event
             case "declared":
                 self.declared = event
+            case "looked":
+                self.looked = event
             case "ended":
                 self.ended = event
 
@@ -95,7 +99,7 @@ class Progress:
     @property
     def planned(self) -> int:
         """Trials of both stages, as far as it is known now."""
-        return self._search_trials() + len(self._arms()) * self._seeds()
+        return self._search_trials() + sum(self._ladder().values())
 
     @property
     def done(self) -> int:
@@ -107,8 +111,8 @@ class Progress:
 
     @property
     def over(self) -> bool:
-        """Whether the search asks for no more trials."""
-        return bool(self.closed or self.declared)
+        """Whether nobody asks for search trials any more."""
+        return self.declared is not None or self.closed.keys() >= set(self._searches())
 
     @property
     def duplicates(self) -> dict[str, str]:
@@ -133,7 +137,7 @@ class Progress:
         return front(self.search, complete)
 
     def budget(self) -> dict[str, tuple[float, float]]:
-        """(used, allowed) of every limit the file sets on the search, trials first."""
+        """(used, allowed) of every limit of the file, trials first; ``arm_hours`` of the greatest search."""
         resources = self.sweep["resources"]
         gpus = resources["gpus"] * resources["workers"]
         used = {
@@ -141,8 +145,13 @@ class Progress:
             "epochs": self.epochs,
             "hours": self.spent.hours(self.now),
             "gpu_hours": self.spent.slot_hours(self.now) * gpus,
+            "arm_hours": max(self.spent.hours_by_search(self.now).values(), default=0.0),
         }
-        allowed = {"trials": self.search.trials, **self.search.budget.model_dump()}
+        limits = self.search.budget.model_dump()
+        searches = len(self._searches())
+        allowed = {**limits, "trials": self.search.trials * searches}
+        if limits["epochs"] is not None:
+            allowed["epochs"] = limits["epochs"] * searches
         return {name: (used[name], allowed[name]) for name in used if allowed[name] is not None}
 
     def seconds_left(self) -> float | None:
@@ -155,7 +164,12 @@ class Progress:
         return [r for r in self.records.values() if r.stage == SEARCH]
 
     def _search_trials(self) -> int:
-        return len(self._search()) if self.over else self.search.trials
+        """Those of all searches; one that is closed asks no more."""
+        if self.declared or self.ended:
+            return len(self._search())
+        asked = Counter((r.arm, r.replicate) for r in self._search())
+        waiting = [key for key in self._searches() if key not in self.closed]
+        return len(self._search()) + sum(max(0, self.search.trials - asked[key]) for key in waiting)
 
     def _epochs_left(self) -> float:
         full = max(1, self.sweep["base"]["optim"]["epochs"])
@@ -164,20 +178,33 @@ class Progress:
         usual = sum(ended) / len(ended) if ended else full
         waiting = self._search_trials() - len(self._search()) + len(search) - len(ended)
         left = waiting * usual - sum(min(usual, r.own_epochs) for r in search if not r.finished)
-        for arm in self._arms():
+        for arm, trials in self._ladder().items():
             ladder = [r for r in self.records.values() if r.stage == "confirm" and r.arm == arm]
             each = 1 if arm in self._confirm().get("controls", ()) else full
-            left += each * self._seeds() - sum(each if r.finished else r.epochs for r in ladder)
+            left += each * trials - sum(each if r.finished else r.epochs for r in ladder)
         return max(0.0, left)
 
     def _confirm(self) -> dict[str, Any]:
         return self.sweep["confirm"] or {}
 
-    def _arms(self) -> list[str]:
-        if self.declared:
-            return list(self.declared["arms"])
-        plan = {} if self.ended else self._confirm()
-        return ["best", *plan["references"], *plan["controls"]] if plan else []
+    def _searches(self) -> list[tuple[str, int]]:
+        """Arm and replicate of each search."""
+        return [(arm, r) for r in range(self._replicates()) for arm in self._compared() or [SEARCH]]
 
-    def _seeds(self) -> int:
-        return int(self._confirm().get("seeds", 0))
+    def _compared(self) -> list[str]:
+        arms = self.sweep["arms"]
+        return list(ArmsSpec.model_validate(arms).settings) if arms else []
+
+    def _replicates(self) -> int:
+        return int(self.sweep["arms"]["replicates"]) if self.sweep["arms"] else 1
+
+    def _ladder(self) -> dict[str, int]:
+        """The planned trials of every arm of confirmation, as far as it is known now."""
+        plan = self._confirm()
+        if not plan or (self.ended and not self.declared):
+            return {}
+        names = self._compared() or ["best", *plan["references"]]
+        names = list(self.declared["arms"]) if self.declared else [*names, *plan["controls"]]
+        if self.looked and self.looked["stop"]:
+            return dict(Counter(r.arm for r in self.records.values() if r.stage == "confirm"))
+        return {n: plan["seeds"] * (1 if n in plan["controls"] else self._replicates()) for n in names}

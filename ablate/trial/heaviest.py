@@ -24,47 +24,58 @@ def heaviest(sweep: SweepSpec) -> tuple[TrialSpec, str]:
     It is one point of the space: of encoder, head, ``optim.batch`` and ``views.size`` whole numbers are at
     their greatest; of encoders of several kinds it is the one whose layers give most numbers for an image,
     which training keeps; all else is as in the base, or the first that the space allows. If the space has no
-    such trial (some greatest values exclude each other), it is the base, and the words say so. References of
-    confirm are not looked at.
+    such trial (some greatest values exclude each other), it is the base, and the words say so. With arms it
+    is that of the arm whose layers give most. References of confirm are not looked at.
     """
+    if sweep.arms is None:
+        return _heaviest_around(sweep.base, sweep.space)
+    found = {arm: _heaviest_around(base, sweep.space) for arm, base in sweep.bases.items()}
+    arm = max(found, key=lambda name: _activations(found[name][0]))
+    spec, words = found[arm]
+    return spec, f"{words}, of the arm {arm}"
+
+
+def _heaviest_around(base: TrialSpec, space: Mapping[str, Distribution]) -> tuple[TrialSpec, str]:
     choices = {
         key: entry.choice
-        for key, entry in sweep.space.items()
+        for key, entry in space.items()
         if key.startswith("encoder.") and isinstance(entry, Choice) and _greatest(entry) is None
     }
     points: dict[TrialSpec, dict[str, Scalar]] = {}
     refused = ""
     for encoder in product(*choices.values()):
         try:
-            params = _point(sweep, dict(zip(choices, encoder, strict=True)))
-            points[apply(sweep.base, params)] = params
+            params = _point(base, space, dict(zip(choices, encoder, strict=True)))
+            points[apply(base, params)] = params
         except ValueError as error:
             refused = why_not(error)
     if not points:
-        return sweep.base, f"the base trial, since the greatest of the space is impossible: {refused}"
+        return base, f"the base trial, since the greatest of the space is impossible: {refused}"
     spec = max(points, key=_activations) if len(points) > 1 else next(iter(points))
-    base = sweep.base.as_dict()
-    moved = [f"{key}={value}" for key, value in points[spec].items() if value != lookup(base, key)]
+    usual = base.as_dict()
+    moved = [f"{key}={value}" for key, value in points[spec].items() if value != lookup(usual, key)]
     return spec, f"the base trial with {', '.join(moved)}" if moved else "the base trial"
 
 
-def _point(sweep: SweepSpec, encoder: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _point(
+    base: TrialSpec, space: Mapping[str, Distribution], encoder: Mapping[str, Scalar]
+) -> dict[str, Scalar]:
     """The point of the space with the greatest sizes, and these values of ``encoder`` where it draws them."""
-    base = sweep.base.as_dict()
+    usual = base.as_dict()
 
     def suggest(key: str, entry: Distribution) -> Scalar:
         if key in encoder:
             return encoder[key]
         if key.startswith(_SIZES) and (greatest := _greatest(entry)) is not None:
             return greatest
-        own: Scalar = lookup(base, key)
+        own: Scalar = lookup(usual, key)
         if contains(entry, own):
             return own
         if isinstance(entry, Choice):
             return entry.choice[0]
         return entry.int[0] if isinstance(entry, IntRange) else entry.float[0]
 
-    return draw(sweep.space, suggest, sweep.base)
+    return draw(space, suggest, base)
 
 
 def _greatest(entry: Distribution) -> int | None:
