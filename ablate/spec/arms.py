@@ -31,7 +31,6 @@ _FIXED = {
     "seed": "every arm gets the same seeds",
     "data": "arms are compared on the same images",
     "measure": "arms are measured alike",
-    "optim.epochs": "arms train for the same number of epochs",
 }
 
 
@@ -106,7 +105,7 @@ class ArmsSpec(Spec):
             yield "factors", f"the design {self.design} takes {fewest} factors or more"
         for (one, keys), (other, more) in combinations(self._keys_of_factors().items(), 2):
             for key in sorted(keys):
-                if any(_overlap(key, k) for k in more):
+                if any(touches(key, k) for k in more):
                     yield f"factors.{other}", f"sets {key}, which {one} sets too: they could not be combined"
 
     def _keys_of_factors(self) -> dict[str, set[str]]:
@@ -146,11 +145,11 @@ def refused(changes: Mapping[str, Any]) -> tuple[str, str] | None:
     """The first key that arms may not differ in, and why."""
     for key in changes:
         for fixed, why in _FIXED.items():
-            if _overlap(key, fixed):
+            if touches(key, fixed):
                 return key, why
     return None
 
 
-def _overlap(one: str, other: str) -> bool:
+def touches(one: str, other: str) -> bool:
     """Whether setting one dotted key touches the other."""
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")

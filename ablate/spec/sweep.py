@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from ablate.spec.arms import RESERVED, ArmsSpec
+from ablate.spec.arms import RESERVED, ArmsSpec, touches
 from ablate.spec.base import Spec, wrong
 from ablate.spec.draw import apply
 from ablate.spec.paths import keys
@@ -25,7 +25,7 @@ ONLY = "search"  # the arm of a sweep without arms
 class ConfirmSpec(Spec):
     """Re-train the best configuration, and what it is compared with, on seeds the search never saw."""
 
-    seeds: int = Field(5, ge=2, le=100, description="of each arm, and with replicates of each of those")
+    seeds: int = Field(8, ge=2, le=100, description="of each arm, and with replicates of each of those")
     first_seed: int = Field(1000, ge=0, lt=2**31)
     looks: Annotated[tuple[int, ...], Field(strict=False)] = Field(
         (),
@@ -217,6 +217,10 @@ def arm_conflicts(
     yield from _not_nuisance(arms, space)
     if search is not None and search.converged is not None:
         yield "search.converged", "would end the searches of arms at unequal budgets; leave it out"
+    if search is not None and search.scheduler.kind != "none":
+        for name, changes in arms.settings.items():
+            if any(touches(key, "optim.epochs") for key in changes):
+                yield "search.scheduler", f"the arm {name} has epochs of its own: use none, which stops nobody"
     if search is not None and search.warm_start:
         yield "search.warm_start", "arms begin alike: none may know trials of an earlier sweep"
     if confirm is not None and confirm.references:

@@ -6,7 +6,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.evidence import asha, bench, checks, faults, pbt, recipes, scale  # noqa: F401  (registers the checks)
+from tests.evidence import (  # noqa: F401  (registers the checks)
+    asha,
+    bench,
+    checks,
+    claims,
+    faults,
+    known,
+    pbt,
+    recipes,
+    scale,
+)
 from tests.evidence.harness import CHECKS, is_current, run
 
 

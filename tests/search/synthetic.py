@@ -32,9 +32,13 @@ def sweep(
     name: str = "s",
     seed: int = 0,
     resources: dict[str, Any] | None = None,
+    arms: dict[str, Any] | None = None,
     **search: Any,
 ) -> SweepSpec:
-    """``search`` holds further parts of it, or replaces those made here."""
+    """``search`` holds further parts of it, or replaces those made here; ``arms`` search all that is in
+    ``space``."""
+    if arms is not None:
+        space = {key: {**entry, "role": "nuisance"} for key, entry in space.items()}
     scheduler = {"kind": "asha", "rungs": rungs, "reduction": reduction} if rungs else {"kind": "none"}
     return SweepSpec.model_validate(
         {
@@ -45,6 +49,7 @@ def sweep(
                 "head": {"kind": "mlp", "depth": 2},
                 "optim": {"kind": "sgd", "epochs": epochs, "warmup_epochs": 0.0},
             },
+            "arms": arms,
             "space": space,
             "search": {
                 "trials": trials,

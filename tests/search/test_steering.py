@@ -71,9 +71,7 @@ def test_a_search_that_has_converged_asks_no_more(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(course.only.study, "converged", lambda *_: "enough" if state.asked == 5 else None)
     course.run_all(0.5)
     assert course.state.asked == 5
-    assert course.decided("closed") == [
-        {**ONLY, "event": "closed", "by": "converged", "reason": "enough"}
-    ]
+    assert course.decided("closed") == [{**ONLY, "event": "closed", "by": "converged", "reason": "enough"}]
     assert names(course.events[-4:]) == ["closed", "chosen", "declared", "ended"]
 
 
