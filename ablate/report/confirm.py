@@ -1,196 +1,168 @@
-"""What the confirm stage established: the best configuration against each other arm, seed by seed.
+"""The confirm stage as it was declared and as far as it came: units, scores, and what is missing.
 
-The claim that can be made here is *these two configurations differ* (design, section 4). Its unit is the
-seed: seed s gives both arms the same initial encoder, data order, views and split, so they are compared by
-the differences within seeds. The test images are a sample too. Two 95% intervals are therefore given:
-
-- over seeds, for these test images: the paired t interval;
-- over seeds and test images: with D [S, E] the differences of correctness (-1, 0, 1) of S seeds on E
-  images, a t interval around the mean of D with variance var(row means)/S + var(column means)/E and
-  Satterthwaite's degrees of freedom. The two are crossed effects, and the sum counts their interaction
-  twice, which errs on the safe side. (Simulated with 5 and 10 seeds, 360 and 2,000 images and equal arms
-  it covered 94 to 98%, the interval over seeds alone 64 to 96%, a bootstrap of both 89 to 99%.)
-
-That a *kind* of head is better would need independent searches, and is never said here.
+Which seeds count is not chosen by looking: it is what was declared before the first confirmation trial, or
+what the looks declared there have left of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from typing import Any, NamedTuple
 
 from ablate.ledger import Event
-from ablate.report.trials import TrialRecord, fold_trials, opening
+from ablate.report.correctness import Correctness
+from ablate.report.trials import TrialRecord, opening
+from ablate.statistics.verdict import Comparison, Unit
 
-BEST = "best"
-LEVEL = 0.95
-_ENUMERATED = 2**16  # sign patterns that are all tried: exact up to 16 seeds
+_SCORED = ("COMPLETE", "COLLAPSED")  # a collapsed trial keeps its real score
 
-Claim = Literal["differ", "differ on these images", "not established", "blocked"]
-FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    low: float
-    high: float
-
-    @property
-    def covers_zero(self) -> bool:
-        return self.low <= 0 <= self.high
+Key = tuple[str, int, int]  # arm, replicate, seed
 
 
-@dataclass(frozen=True)
-class Difference:
-    """``best`` minus ``arm`` in ``metric``, over ``seeds`` that both have; ``missing`` seeds lack one."""
+class Part(NamedTuple):
+    """One unit of the statistics: a seed, or a replicate. ``whole``: all of its seeds were asked for."""
 
-    arm: str
-    role: Literal["reference", "control"]
-    metric: str
+    name: str
+    replicate: int
     seeds: tuple[int, ...]
-    missing: tuple[int, ...]
-    best: tuple[float, ...]
-    other: tuple[float, ...]
-    over_seeds: Interval | None
-    over_seeds_and_images: Interval | None
-    images: int | None
-    sign_flip_p: float | None
-
-    @property
-    def differences(self) -> tuple[float, ...]:
-        return tuple(b - o for b, o in zip(self.best, self.other, strict=True))
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.differences)) if self.seeds else math.nan
-
-    @property
-    def claim(self) -> Claim:
-        """The strongest claim that the design earned; missing pairs block any."""
-        if self.missing or self.over_seeds is None:
-            return "blocked"
-        wide = self.over_seeds_and_images
-        if self.over_seeds.covers_zero:
-            return "not established"
-        return "differ on these images" if wide is None or wide.covers_zero else "differ"
+    whole: bool
 
 
-def compare_arms(folder: Path, events: list[Event]) -> tuple[Difference, ...]:
-    """Differences of the test metric between ``best`` and each other arm of confirm, references first.
+class Confirmation:
+    """The confirmation trials of one sweep.
 
-    ``folder`` is the sweep's; per-example correctness is read from ``trials/<trial>/correct.npz``. A trial
-    counts if it has a test score, also if it collapsed. Empty if the sweep has no confirm stage.
+    ``seeds`` is how many of each replicate count, and ``alpha`` what the verdicts on them may spend; ``cut``
+    says why the sweep ended before all that was declared had been run, "" if it did not.
     """
-    sweep = opening(events)["sweep"]
-    records = [r for r in fold_trials(events).values() if r.stage == "confirm"]
-    controls = tuple((sweep.get("confirm") or {}).get("controls", ()))
-    arms = [arm for arm in dict.fromkeys(r.arm for r in records) if arm != BEST]
-    arms.sort(key=lambda arm: arm in controls)
-    metric = metric_on_test(sweep)
-    return tuple(_compare(folder, records, arm, metric, arm in controls) for arm in arms)
+
+    def __init__(self, folder: Path, events: list[Event], records: Iterable[TrialRecord]) -> None:
+        """Raises ValueError if nothing has been declared."""
+        declared = last(events, "declared")
+        if declared is None:
+            raise ValueError("nothing has been declared to be confirmed")
+        self.declared: dict[str, Any] = declared
+        self.sweep = opening(events)["sweep"]
+        self.metric = str(declared["metric"])
+        self.replicates = int(declared["replicates"])
+        self.unit: Unit = "replicate" if self.replicates > 1 else "seed"
+        self.records = {(r.arm, r.replicate, r.seed): r for r in records if r.stage == "confirm"}
+        self.looked = _since(events, declared, "looked")
+        self.cut = _cut(events)
+        self.seeds, self.alpha = self._reached()
+        self.parts = self._replicates() if self.unit == "replicate" else self.of_seeds()
+        self._correct = Correctness(folder, self.metric)
+
+    def _reached(self) -> tuple[int, float]:
+        """A look that ended confirmation, or the last one before it was cut, has the last word; otherwise all
+        the seeds declared are waited for."""
+        planned, looks = len(self.declared["seeds"]), self.declared["looks"]
+        if self.looked and (self.looked[-1]["stop"] or self.cut):
+            return int(self.looked[-1]["seeds"]), float(self.looked[-1]["alpha"])
+        return planned, float(looks[-1]["alpha"] if looks else self.sweep["confirm"]["alpha"])
+
+    def of_seeds(self) -> list[Part]:
+        """The seeds of the first replicate, each a unit."""
+        return [Part(str(seed), 0, (seed,), True) for seed in self.declared["seeds"][: self.seeds]]
+
+    def _replicates(self) -> list[Part]:
+        """Each replicate, with its seeds in the order of the ladder."""
+        asked: dict[int, dict[int, None]] = {r: {} for r in range(self.replicates)}
+        for _, replicate, seed in self.records:
+            asked[replicate][seed] = None
+        parts = []
+        for replicate, found in asked.items():
+            seeds = self.declared["seeds"] if replicate == 0 else list(found)
+            counted = tuple(seeds[: self.seeds])
+            parts.append(Part(str(replicate), replicate, counted, len(counted) == self.seeds))
+        return parts
+
+    def score(self, key: Key) -> float | None:
+        """The test metric of one trial; None if it has none that is finite."""
+        record = self.records.get(key)
+        if record is None or record.state not in _SCORED:
+            return None
+        value = record.metrics.get(self.metric)
+        return value if value is not None and math.isfinite(value) else None
+
+    def scores(self, arm: str) -> tuple[float, ...]:
+        """All scores of an arm on the seeds that count."""
+        found = (self.score((arm, part.replicate, seed)) for part in self.parts for seed in part.seeds)
+        return tuple(score for score in found if score is not None)
+
+    def compare(self, arm: str, against: str, parts: list[Part]) -> Comparison:
+        """The differences of the parts that are whole and have every score; the others are missing."""
+        sign = 1 if self.declared["mode"] == "max" else -1
+        differences: list[float] = []
+        trials: list[list[tuple[str, str]]] = []
+        missing: list[str] = []
+        for part in parts:
+            keys = [((arm, part.replicate, seed), (against, part.replicate, seed)) for seed in part.seeds]
+            scores = [(self.score(a), self.score(b)) for a, b in keys]
+            each = [sign * (a - b) for a, b in scores if a is not None and b is not None]
+            if not part.whole or len(each) < len(keys):
+                missing.append(part.name)
+                continue
+            differences.append(math.fsum(each) / len(each))
+            trials.append([(self.records[a].trial, self.records[b].trial) for a, b in keys])
+        cells = self._correct.differences(trials) if sign > 0 else None  # correctness is better if larger
+        return Comparison(arm, against, tuple(differences), tuple(missing), cells)
+
+    def gaps(self, comparison: Comparison) -> Iterator[str]:
+        """What is missing, trial by trial, and the command that makes up for it."""
+        failed = []
+        for part in (part for part in self.parts if part.name in comparison.missing):
+            if not part.whole:
+                yield f"replicate {part.name}: {len(part.seeds)} of {self.seeds} seeds were begun"
+            for key in ((a, part.replicate, s) for s in part.seeds for a in _arms(comparison)):
+                if self.score(key) is None:
+                    record = self.records.get(key)
+                    yield f"{self._place(key)}: {self._why_none(record, key)}"
+                    failed += [record.trial] if record is not None and record.state == "FAILED" else []
+        if failed:
+            name = self.sweep["name"]
+            yield f"run again: `ablate retry {name} {' '.join(failed)}`, then `ablate resume {name}`"
+
+    def _place(self, key: Key) -> str:
+        arm, replicate, seed = key
+        return f"{arm}, seed {seed}" + (f" of replicate {replicate}" if self.unit == "replicate" else "")
+
+    def _why_none(self, record: TrialRecord | None, key: Key) -> str:
+        if record is None:
+            arm, replicate, _ = key
+            impossible: dict[str, str] = self.declared["impossible"]
+            return impossible.get(f"{arm}, replicate {replicate}" if replicate else arm, "was not run")
+        if record.state in _SCORED:
+            return f"{record.trial} has no finite {self.metric}"
+        return f"{record.trial} {record.state}" + (f" ({record.reason})" if record.reason else "")
 
 
-def metric_on_test(sweep: dict[str, Any]) -> str:
-    """The test counterpart of the metric that the search improved, or else the linear probe of h."""
-    name = str(sweep["search"]["objective"]["metric"])
-    return name.removesuffix(".val") + ".test" if name.endswith(".val") else "probe.h.test"
+def _arms(comparison: Comparison) -> tuple[str, str]:
+    return comparison.arm, comparison.against
 
 
-def _compare(folder: Path, records: list[TrialRecord], arm: str, metric: str, is_control: bool) -> Difference:
-    by_arm = {name: {r.seed: r for r in records if r.arm == name} for name in (BEST, arm)}
-    scored = {
-        name: {seed: r.metrics[metric] for seed, r in rows.items() if r.finished and metric in r.metrics}
-        for name, rows in by_arm.items()
-    }
-    wanted = sorted({seed for rows in by_arm.values() for seed in rows})
-    seeds = [seed for seed in wanted if seed in scored[BEST] and seed in scored[arm]]
-    best, other = ([scored[name][seed] for seed in seeds] for name in (BEST, arm))
-    pairs = [(by_arm[BEST][seed].trial, by_arm[arm][seed].trial) for seed in seeds]
-    cells = correctness_differences(folder, pairs, metric)
-    differences = np.subtract(best, other)
-    return Difference(
-        arm=arm,
-        role="control" if is_control else "reference",
-        metric=metric,
-        seeds=tuple(seeds),
-        missing=tuple(seed for seed in wanted if seed not in seeds),
-        best=tuple(best),
-        other=tuple(other),
-        over_seeds=t_interval(differences),
-        over_seeds_and_images=None if cells is None else crossed_interval(cells),
-        images=None if cells is None else cells.shape[1],
-        sign_flip_p=sign_flip_p(differences),
-    )
+def last(events: list[Event], name: str) -> Event | None:
+    """The last event called ``name``."""
+    return next((event for event in reversed(events) if event["event"] == name), None)
 
 
-def t_interval(differences: Sequence[float] | FloatArray) -> Interval | None:
-    """95% t interval of the mean of paired differences; None below two of them."""
-    d = np.asarray(differences, dtype=np.float64)
-    if d.size < 2:
-        return None
-    return _around(float(d.mean()), float(d.var(ddof=1)) / d.size, d.size - 1)
+def _since(events: Iterable[Event], start: Event, name: str) -> list[Event]:
+    """The events called ``name`` that follow ``start``."""
+    found: list[Event] = []
+    for event in events:
+        if event is start:
+            found = []
+        elif event["event"] == name:
+            found.append(event)
+    return found
 
 
-def crossed_interval(cells: FloatArray) -> Interval | None:
-    """95% interval of the mean of ``cells`` [seeds, images], both of them samples; None below 2 x 2."""
-    seeds, images = cells.shape
-    if seeds < 2 or images < 2:
-        return None
-    by_seed = float(cells.mean(1).var(ddof=1)) / seeds
-    by_image = float(cells.mean(0).var(ddof=1)) / images
-    spread = by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
-    freedom = (by_seed + by_image) ** 2 / spread if spread > 0 else seeds - 1
-    return _around(float(cells.mean()), by_seed + by_image, freedom)
-
-
-def _around(mean: float, variance: float, freedom: float) -> Interval:
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
-    return Interval(mean - half, mean + half)
-
-
-def sign_flip_p(differences: Sequence[float] | FloatArray) -> float | None:
-    """Two-sided p of the mean under random signs; None below two differences.
-
-    Exact (all 2^n sign patterns) up to 16 differences, from 65,536 random patterns above. It cannot go
-    below 2^(1-n), nor, sampled, below 2/65,537. Its level is exact if the
-    differences are symmetric about zero under the null.
-    """
-    d = np.asarray(differences, dtype=np.float64)
-    if d.size < 2:
-        return None
-    test = stats.permutation_test(
-        (d,),
-        lambda x, axis: np.mean(x, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=_ENUMERATED,
-        rng=np.random.default_rng(0),
-    )
-    return float(test.pvalue)
-
-
-def correctness_differences(folder: Path, pairs: list[tuple[str, str]], metric: str) -> FloatArray | None:
-    """Correctness of the first trial of each pair minus the second's, [pairs, images]; None if not stored."""
-    if not metric.endswith(".test") or not pairs:
-        return None
-    rows = [[_correct(folder, trial, metric) for trial in pair] for pair in pairs]
-    known = [(a, b) for a, b in rows if a is not None and b is not None]
-    if len(known) < len(rows) or len({x.shape for pair in known for x in pair}) != 1:
-        return None
-    return np.stack([a - b for a, b in known])
-
-
-def _correct(folder: Path, trial: str, metric: str) -> FloatArray | None:
-    path = folder / "trials" / trial / "correct.npz"
-    if not path.exists():
-        return None
-    with np.load(path) as stored:
-        name = metric.removesuffix(".test")
-        return stored[name].astype(np.float64) if name in stored else None
+def _cut(events: list[Event]) -> str:
+    """Why an ended sweep did not do all that was planned; a retried trial sets it going again."""
+    for event in reversed(events):
+        if event["event"] == "ended":
+            return str(event["reason"])
+        if event["event"] == "retried":
+            break
+    return ""

@@ -2,10 +2,11 @@
 
 Columns, in this order:
 
-1. ``trial_id, arm, stage, seed, spec_hash, state, reason, epochs, duplicate_of, parent, inherited_epochs,
-   gpus``. States are COMPLETE, PRUNED, COLLAPSED, FAILED, and in a sweep that is still going RUNNING, PAUSED
-   and WAITING. ``duplicate_of``, ``parent`` and ``inherited_epochs`` are those of ``TrialRecord``, ``gpus``
-   is the sweep's ``resources.gpus``: where it differs, ``views_per_second`` does not compare.
+1. ``trial_id, arm, stage, replicate, seed, spec_hash, state, reason, epochs, duplicate_of, parent,
+   inherited_epochs, gpus``. ``replicate`` numbers the independent searches of an arm, from 0. States are
+   COMPLETE, PRUNED, COLLAPSED, FAILED, and in a sweep that is still going RUNNING, PAUSED and WAITING.
+   ``duplicate_of``, ``parent`` and ``inherited_epochs`` are those of ``TrialRecord``, ``gpus`` is the sweep's
+   ``resources.gpus``: where it differs, ``views_per_second`` does not compare.
 2. Parameters under their dotted keys: every key that the search draws, in the order of the search space,
    then by name every other key of the resolved trials that is not the same in all of them (what confirm's
    references and controls replace). A key that a trial does not have, such as a subvector of an MLP, is
@@ -35,6 +36,7 @@ _IDENTITY = {
     "trial_id": pa.string(),
     "arm": pa.string(),
     "stage": pa.string(),
+    "replicate": pa.int64(),
     "seed": pa.int64(),
     "spec_hash": pa.string(),
     "state": pa.string(),
@@ -79,6 +81,7 @@ def _identity(r: TrialRecord) -> dict[str, Any]:
         "trial_id": r.trial,
         "arm": r.arm,
         "stage": r.stage,
+        "replicate": r.replicate,
         "seed": r.seed,
         "spec_hash": r.spec_hash,
         "state": r.state,

@@ -20,7 +20,8 @@ class TrialRecord:
 
     ``state`` is COMPLETE, PRUNED, COLLAPSED or FAILED, and before that RUNNING, WAITING for a slot, or PAUSED
     since the end of its generation. ``spec`` is empty and ``spec_hash`` None where the drawn parameters make
-    no valid trial. One that is the ``duplicate_of`` another was not run and has its result; one with a
+    no valid trial. ``replicate`` numbers the independent searches of an arm, and the confirmations of what
+    they chose. One that is the ``duplicate_of`` another was not run and has its result; one with a
     ``parent`` went on from the weights of that one, which had been trained for ``inherited`` epochs.
     """
 
@@ -35,6 +36,7 @@ class TrialRecord:
     duplicate_of: str | None = None
     parent: str | None = None
     inherited: int = 0
+    replicate: int = 0
     state: str = "WAITING"
     reason: str = ""
     epochs: int = 0
@@ -107,6 +109,7 @@ def _asked(event: Event) -> TrialRecord:
         duplicate_of=event["duplicate_of"],
         parent=event["parent"],
         inherited=inherited,
+        replicate=event.get("replicate", 0),
         epochs=inherited,
     )
 

@@ -183,7 +183,7 @@ class Study:
         NSGA-II marks each trial with its generation, and breeds from marked ones only: it begins all.
         """
         informed = anew or isinstance(self.search.sampler, NSGA2)
-        if informed and number >= self._startup:
+        if informed and not 0 <= number < self._startup:
             self.optuna.sampler = optuna_samplers.make(self.search, seed, self._common, self._earlier)
         else:
             self.optuna.sampler = optuna_samplers.Keyed(seed)

@@ -25,7 +25,7 @@ ONLY = "search"  # the arm of a sweep without arms
 class ConfirmSpec(Spec):
     """Re-train the best configuration, and what it is compared with, on seeds the search never saw."""
 
-    seeds: int = Field(8, ge=2, le=100, description="of each arm, and with replicates of each of those")
+    seeds: int = Field(8, ge=1, le=100, description="of each arm, and with replicates of each of those")
     first_seed: int = Field(1000, ge=0, lt=2**31)
     looks: Annotated[tuple[int, ...], Field(strict=False)] = Field(
         (),
@@ -210,6 +210,8 @@ def arm_conflicts(
     confirm: ConfirmSpec | None,
 ) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, message) where arms contradict the rest of a sweep; None: not known, or none."""
+    if confirm is not None and confirm.seeds < 2 and (arms is None or arms.replicates == 1):
+        yield "confirm.seeds", "must be at least 2, or there is no spread to judge by; found 1"
     if arms is None:
         if not space:
             yield "space", "is empty: there is nothing to search, and no arms to compare"

@@ -52,10 +52,10 @@ POWER = 0.8
 _BASE = 0.6  # accuracy of the baseline
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
-ONE_SIDED = "skewed, in one arm only"
+HEAVY, ONE_SIDED = "heavy-tailed (t, 3 degrees)", "skewed, in one arm only"
 NOISES: dict[str, Draw] = {  # mean 0, variance 1
     "normal": lambda rng, n: rng.standard_normal(n),
-    "heavy-tailed (t, 3 degrees)": lambda rng, n: rng.standard_t(3, n) / math.sqrt(3),
+    HEAVY: lambda rng, n: rng.standard_t(3, n) / math.sqrt(3),
     "skewed (exponential)": lambda rng, n: rng.exponential(1, n) - 1,
     ONE_SIDED: lambda rng, n: rng.exponential(1, n) - 1,
 }
@@ -92,7 +92,11 @@ def sweep(world: World) -> SweepSpec:
         {
             "name": "null",
             "question": "Do equal arms stay equal?",
-            "base": {"data": {"kind": "digits"}, "optim": {"kind": "sgd", "epochs": 1, "warmup_epochs": 0.0}},
+            "base": {
+                "data": {"kind": "digits"},
+                "head": {"kind": "mlp", "hidden": 64},
+                "optim": {"kind": "sgd", "epochs": 1, "warmup_epochs": 0.0},
+            },
             "arms": {
                 "baseline": names[0],
                 "each": {name: {"head.hidden": 64 + i} for i, name in enumerate(names)},
@@ -204,13 +208,12 @@ def _without_fsync() -> None:
     torch.set_num_threads(1)
 
 
-SHAPES = [
-    World(seeds=8), World(seeds=12, looks=(8, 12)), World(arms=6, seeds=9),
-    World(replicates=8, seeds=2, steep=0.05), World(arms=6, replicates=9, seeds=1, steep=0.05),
-]  # fmt: skip
+SHAPES = [World(seeds=8), World(seeds=12, looks=(8, 12)), World(replicates=8, seeds=2, steep=0.05)]
 MORE = [
-    World(seeds=6), World(seeds=8, looks=(6, 8)), World(seeds=8, images=200), World(seeds=8, images=None),
-    World(replicates=6, seeds=2, steep=0.05), World(replicates=8, seeds=2, steep=0.05, images=None),
+    World(seeds=6), World(seeds=8, images=200), World(seeds=8, images=None),
+    World(replicates=6, seeds=2, steep=0.05),
+    World(arms=6, seeds=9), World(arms=6, seeds=9, noise=HEAVY),
+    World(arms=6, replicates=9, seeds=1, steep=0.05),
 ]  # fmt: skip
 # One search an arm, its verdict told as one on kinds of head: what the product never says, and why.
 NAIVE = World(seeds=8, steep=0.05, images=None)

@@ -50,7 +50,7 @@ def known_answers(scratch: Path) -> Finding:
     }
     held = largest == 0 and false <= ALLOWED
     return Finding(
-        f"A head that keeps h is called better than one that keeps a single number of it; in {REPETITIONS} "
+        f"A head that keeps h is called better than one that keeps two numbers of it; in {REPETITIONS} "
         "independent repetitions of real training, equal arms have equal scores on equal seeds, and on other "
         f"seeds at most {ALLOWED} of them (95% of the time, at 5% each) get a verdict.",
         held and told.word == "better",

@@ -1,7 +1,8 @@
-"""A sweep that nobody ran: its events, and the artifacts of its trials, with numbers made to be checked.
+"""Sweeps that nobody ran: their events, and the artifacts of their trials, with numbers made to be checked.
 
-Four search trials end in the four states; then four arms meet three seeds. ``best`` is right on far more
-test images than ``pixels`` and ``untrained``, and on about as many as ``simclr``.
+``Made()`` has no arms: four search trials end in the four states; then four arms meet three seeds. ``best``
+is right on far more test images than ``pixels`` and ``untrained``, and on about as many as ``simclr``. With
+``arms`` every arm of every replicate searches with two trials, and what it chose is confirmed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from ablate.ledger import Event, Ledger
+from ablate.search.confirm import CONTROLS, ladder
 from ablate.spec.draw import apply
 from ablate.spec.identity import spec_hash
 from ablate.spec.sweep import SweepSpec
 from ablate.spec.trial import TrialSpec
-from tests.search.synthetic import sweep
+from ablate.statistics import alphas, settled
+from tests.search.synthetic import LR, sweep
 
 IMAGES, SEEDS = 300, (1000, 1001, 1002)
 SHARE = {"best": 0.8, "simclr": 0.79, "untrained": 0.5, "pixels": 0.2}
@@ -33,29 +36,57 @@ DRAWN: list[tuple[str, dict[str, Any]]] = [
     ("COLLAPSED", {"head.kind": "mlp", "head.depth": 1, "optim.lr": 0.25}),
     ("FAILED", {"head.kind": "mlp", "head.depth": 2, "optim.lr": 1.0}),
 ]
+ARMS: dict[str, Any] = {"baseline": "plain", "each": {"plain": {}, "deep": {"head.depth": 3}}}
+DIGEST = "0123456789abcdef" * 4
 
 
-def sweep_spec(name: str = "made") -> SweepSpec:
-    confirm = {
-        "seeds": 3,
-        "first_seed": 1000,
-        "references": {"simclr": {"head": {"kind": "mlp", "depth": 2}}},
-        "controls": ["untrained", "pixels"],
-    }
-    return sweep(trials=4, epochs=3, rungs=(1, 2), space=SPACE, confirm=confirm, name=name)
+def sweep_spec(
+    name: str = "made", arms: dict[str, Any] | None = None, confirm: dict[str, Any] | None = None
+) -> SweepSpec:
+    plan: dict[str, Any] = {"seeds": 3, "first_seed": 1000, "controls": ["untrained", "pixels"]}
+    if arms is None:
+        plan["references"] = {"simclr": {"head": {"kind": "mlp", "depth": 2}}}
+        return sweep(trials=4, epochs=3, rungs=(1, 2), space=SPACE, confirm=plan | (confirm or {}), name=name)
+    plan["controls"] = ["pixels"]
+    return sweep(trials=2, epochs=3, space=LR, arms=arms, confirm=plan | (confirm or {}), name=name)
 
 
 class Made:
-    """Events in the order in which a driver would record them, each a second after the one before."""
+    """Events in the order in which a driver would record them, each a second after the one before.
 
-    def __init__(self, name: str = "made") -> None:
-        self.sweep = sweep_spec(name)
+    ``confirm`` replaces parts of the plan; ``share`` says on what share of the test images each arm is right.
+    """
+
+    def __init__(
+        self,
+        name: str = "made",
+        *,
+        arms: dict[str, Any] | None = None,
+        confirm: dict[str, Any] | None = None,
+        share: dict[str, float] | None = None,
+    ) -> None:
+        self.sweep = sweep_spec(name, arms, confirm)
+        assert self.sweep.confirm is not None
+        self.plan = self.sweep.confirm
+        self.share = share or SHARE
         self.events: list[Event] = []
         self.correct: dict[str, np.ndarray[Any, np.dtype[np.bool_]]] = {}
+        self.compared: dict[tuple[str, int], TrialSpec] = {}
         self._add("opened", sweep=json.loads(json.dumps(self.sweep.as_dict())), fence=1, made_by={})
 
-    def search(self) -> Made:
-        """The four search trials and the choice."""
+    # --- search ------------------------------------------------------------------------------------------
+
+    def search(self, *, failing: tuple[str, ...] = (), closed: dict[str, str] | None = None) -> Made:
+        """All searches, the choices and the declaration. Of a sweep with arms, trials named in ``failing``
+        fail, and searches of the arms in ``closed`` are ended for the reason given there."""
+        if self.sweep.arms is None:
+            self._search_all()
+        else:
+            self._search_arms(failing, closed or {})
+        self._declare()
+        return self
+
+    def _search_all(self) -> None:
         for number, (state, params) in enumerate(DRAWN):
             spec, trial = apply(self.sweep.base, params), f"t{number:04d}"
             self._ask(trial, number, "search", "search", params, spec)
@@ -64,43 +95,160 @@ class Made:
                 self.report(trial, epoch, 0.1 * epoch + 0.01 * number)
             final = {"probe.h.test": 0.8} if state == "COMPLETE" else {}
             self._finish(trial, state, "" if state == "COMPLETE" else f"because of {state}", epochs, final)
+        best = apply(self.sweep.base, DRAWN[0][1])
+        self._choose("search", 0, "t0000", 0.3, DRAWN[0][1], best)
+        self.compared["best", 0] = best
+        for name, change in self.plan.references.items():
+            self.compared[name, 0] = apply(best, change)
+        self._controls(best)
+
+    def _search_arms(self, failing: tuple[str, ...], closed: dict[str, str]) -> None:
+        asked = [
+            (arm, base, replicate, number)
+            for number in range(2)
+            for replicate in range(self.sweep.replicates)
+            for arm, base in self.sweep.bases.items()
+        ]
+        for place, (arm, base, replicate, number) in enumerate(asked):
+            trial, params = f"t{place:04d}", {"optim.lr": 0.1 / (1 + number)}
+            spec = apply(base, {**params, "seed": base.seed + replicate})
+            self._ask(trial, number, "search", arm, params, spec, replicate)
+            if trial in failing:
+                self._finish(trial, "FAILED", "out of memory", 0, {})
+                continue
+            for epoch in range(1, 4):
+                self.report(trial, epoch, 0.1 * epoch + 0.01 * (1 - number))
+            self._finish(trial, "COMPLETE", "", 3, {})
+            if (arm, replicate) not in self.compared:
+                self.compared[arm, replicate] = spec
+        for arm, reason in closed.items():
+            for replicate in range(self.sweep.replicates):
+                self._add("closed", arm=arm, replicate=replicate, by="operator", reason=reason)
+        for (arm, replicate), spec in self.compared.items():
+            self._choose(arm, replicate, self._first(arm, replicate), 0.31, {"optim.lr": spec.optim.lr}, spec)
+        self._controls(self.compared[self.sweep.arms.reference, 0])  # type: ignore[union-attr]
+
+    def _first(self, arm: str, replicate: int) -> str:
+        """The first trial of a search that was completed."""
+        done = {e["trial"] for e in self.events if e["event"] == "finished" and e["state"] == "COMPLETE"}
+        return next(
+            str(e["trial"])
+            for e in self.events
+            if e["event"] == "asked" and (e["arm"], e["replicate"]) == (arm, replicate) and e["trial"] in done
+        )
+
+    def _controls(self, model: TrialSpec) -> None:
+        for name in self.plan.controls:
+            self.compared[name, 0] = apply(model, CONTROLS[name])
+
+    def _choose(
+        self, arm: str, replicate: int, trial: str, value: float, params: dict[str, Any], spec: TrialSpec
+    ) -> None:
         self._add(
             "chosen",
-            trial="t0000",
-            value=0.3,
-            params=DRAWN[0][1],
-            spec={},
-            spec_hash="",
-            arms=list(SHARE),
-            seeds=list(SEEDS),
-            impossible={},
+            arm=arm,
+            replicate=replicate,
+            trial=trial,
+            value=value,
+            params=params,
+            spec=json.loads(json.dumps(spec.as_dict())),
+            spec_hash=spec_hash(spec),
             states={},
+            front=[],
         )
-        return self
 
-    def confirm(self, *, lost: tuple[str, ...] = ()) -> Made:
-        """The ladder; trials named in ``lost`` fail without a score. Then the end."""
-        best = apply(self.sweep.base, DRAWN[0][1])
-        steps = [(arm, seed) for seed in SEEDS for arm in SHARE]
-        for number, (arm, seed) in enumerate(steps):
-            trial, trains = f"c{number:04d}", arm in ("best", "simclr")
-            changes = {"seed": seed} | ({} if trains else {"optim.epochs": 0})
-            params = {"head.kind": "mlp", "head.depth": 3, "optim.lr": 0.125}
-            self._ask(trial, number, "confirm", arm, params, apply(best, changes))
-            for epoch in range(1, 4) if trains else [0]:
-                self.report(trial, epoch, 0.1 * epoch)
-            if trial in lost:
-                self._finish(trial, "FAILED", "out of memory", 1, {})
-                continue
-            draws = np.random.default_rng([seed, 7]).random(IMAGES)  # shared by the arms of a seed
-            noise = np.random.default_rng([number]).random(IMAGES) < 0.05
-            self.correct[trial] = (draws < SHARE[arm]) ^ noise
-            score = {"probe.h.test": float(self.correct[trial].mean())}
-            self._finish(trial, "COMPLETE", "", 3 if trains else 0, score)
+    def _declare(self) -> None:
+        names = list(dict.fromkeys(arm for arm, _ in self.compared))
+        first, *others = [name for name in names if name not in self.plan.controls]
+        counts = self.plan.looks or (self.plan.seeds,)
+        self._add(
+            "declared",
+            arms=names,
+            seeds=list(range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)),
+            replicates=self.sweep.replicates,
+            comparisons=[[o, first] if self.sweep.arms else [first, o] for o in others],
+            metric="probe.h.test",
+            mode="max",
+            looks=[
+                {"seeds": n, "alpha": a} for n, a in zip(counts, alphas(counts, self.plan.alpha), strict=True)
+            ],
+            margin=self.plan.margin,
+            impossible={},
+            digest=DIGEST,
+        )
+
+    # --- confirm -----------------------------------------------------------------------------------------
+
+    def confirm(self, *, lost: tuple[str, ...] = (), cut: int | None = None) -> Made:
+        """The ladder; trials named in ``lost`` fail without a score, and after ``cut`` steps the operator
+        ends the sweep. Looks are taken where all scores are there. Then the end."""
+        declared = self.events[-1]
+        looks, width = list(declared["looks"]), len(self.compared)
+        for number, (arm, replicate, seed) in enumerate(ladder(self.compared, self.plan)):
+            if number == cut:
+                return self.end("stopped by the operator")
+            self._confirm(f"c{number:04d}", number, arm, replicate, seed, lost)
+            if number + 1 == width * looks[0]["seeds"] and self._look(declared, looks.pop(0), last=not looks):
+                break
         return self.end()
 
-    def end(self) -> Made:
-        self._add("ended", reason="", states={})
+    def _look(self, declared: Event, look: dict[str, Any], *, last: bool) -> bool:
+        """Take a look, if every score is there; whether it ends confirmation."""
+        differences = self._differences(declared, look["seeds"])
+        if not differences:
+            return last
+        found = settled(differences, look["alpha"], declared["margin"])
+        stop = last or all(each["settled"] for each in found.values())
+        self._add("looked", look=1 + declared["looks"].index(look), **look, comparisons=found, stop=stop)
+        return stop
+
+    def _confirm(
+        self, trial: str, number: int, arm: str, replicate: int, seed: int, lost: tuple[str, ...]
+    ) -> None:
+        trains = arm not in self.plan.controls
+        spec = apply(self.compared[arm, replicate], {"seed": seed} | ({} if trains else {"optim.epochs": 0}))
+        params = {"optim.lr": spec.optim.lr} if self.sweep.arms else DRAWN[0][1]
+        self._ask(trial, number, "confirm", arm, params, spec, replicate)
+        for epoch in range(1, 4) if trains else [0]:
+            self.report(trial, epoch, 0.1 * epoch)
+        if trial in lost:
+            self._finish(trial, "FAILED", "out of memory", 1, {})
+            return
+        draws = np.random.default_rng([seed, 7]).random(IMAGES)  # shared by the arms of a seed
+        noise = np.random.default_rng([number]).random(IMAGES) < 0.05
+        self.correct[trial] = (draws < self.share[arm]) ^ noise
+        score = {"probe.h.test": float(self.correct[trial].mean())}
+        self._finish(trial, "COMPLETE", "", 3 if trains else 0, score)
+
+    def _differences(self, declared: Event, seeds: int) -> dict[str, list[float]]:
+        """The differences of every unit after so many seeds; empty if a score is missing."""
+        trials = {
+            e["trial"]: (e["arm"], e["replicate"], e["seed"])
+            for e in self.events
+            if e["event"] == "asked" and e["stage"] == "confirm"
+        }
+        score = {
+            trials[e["trial"]]: e["metrics"]["probe.h.test"]
+            for e in self.events
+            if e["event"] == "finished" and e["trial"] in trials and e["state"] == "COMPLETE"
+        }
+        found: dict[str, list[float]] = {}
+        for arm, against in declared["comparisons"]:
+            units: list[list[float]] = []
+            for replicate in range(declared["replicates"]):
+                first = declared["seeds"][0] + replicate * len(declared["seeds"])
+                steps = [(replicate, seed) for seed in range(first, first + seeds)]
+                if any((a, *step) not in score for step in steps for a in (arm, against)):
+                    return {}
+                each = [score[(arm, *step)] - score[(against, *step)] for step in steps]
+                units += [each] if declared["replicates"] > 1 else [[d] for d in each]
+            found[f"{arm} - {against}"] = [sum(unit) / len(unit) for unit in units]
+        return found
+
+    # --- events ------------------------------------------------------------------------------------------
+
+    def end(self, reason: str = "") -> Made:
+        self._add("ended", reason=reason, states={})
         return self
 
     def report(self, trial: str, epoch: int, score: float, **metrics: float) -> None:
@@ -127,7 +275,14 @@ class Made:
         np.savez(folder / "correct.npz", **correct)
 
     def _ask(
-        self, trial: str, number: int, stage: str, arm: str, params: dict[str, Any], spec: TrialSpec
+        self,
+        trial: str,
+        number: int,
+        stage: str,
+        arm: str,
+        params: dict[str, Any],
+        spec: TrialSpec,
+        replicate: int = 0,
     ) -> None:
         self._add(
             "asked",
@@ -135,6 +290,7 @@ class Made:
             number=number,
             stage=stage,
             arm=arm,
+            replicate=replicate,
             seed=spec.seed,
             params=params,
             spec=json.loads(json.dumps(spec.as_dict())),

@@ -11,11 +11,11 @@ import pytest
 from ablate.ledger import Ledger
 from ablate.report import results_table, write_results
 from ablate.report.trials import fold_trials
-from tests.report.made_sweep import SHARE, Made
+from tests.report.made_sweep import ARMS, SHARE, Made
 
 IDENTITY = [
-    "trial_id", "arm", "stage", "seed", "spec_hash", "state", "reason", "epochs", "duplicate_of", "parent",
-    "inherited_epochs", "gpus",
+    "trial_id", "arm", "stage", "replicate", "seed", "spec_hash", "state", "reason", "epochs", "duplicate_of",
+    "parent", "inherited_epochs", "gpus",
 ]  # fmt: skip
 
 
@@ -46,6 +46,15 @@ def test_values_are_those_of_the_ledger() -> None:
     assert (rows["t0001"]["head.depth"], rows["t0001"]["head.subvector"]) == (None, 16)
     assert [rows[f"c{i:04d}"]["arm"] for i in range(4)] == list(SHARE)
     assert (rows["c0003"]["seed"], rows["c0004"]["seed"], rows["c0002"]["optim.epochs"]) == (1000, 1001, 0)
+
+
+def test_replicates_are_told_apart_in_both_stages() -> None:
+    made = Made(arms={**ARMS, "replicates": 2}, share={"plain": 0.5, "deep": 0.7, "pixels": 0.2})
+    rows = results_table(made.search().confirm().events).to_pylist()
+    counts = {(stage, r): sum((row["stage"], row["replicate"]) == (stage, r) for row in rows)
+              for stage in ("search", "confirm") for r in (0, 1)}  # fmt: skip
+    assert counts == {("search", 0): 4, ("search", 1): 4, ("confirm", 0): 9, ("confirm", 1): 6}
+    assert {row["replicate"] for row in results_table(Made().search().confirm().events).to_pylist()} == {0}
 
 
 def test_a_sweep_that_is_still_going_has_its_unfinished_trials_too() -> None:

@@ -189,8 +189,7 @@ def test_an_impossible_configuration_fails_and_the_search_goes_on() -> None:
     """A subvector wider than the encoder (64) is no trial."""
     space = {"head.kind": {"choice": ["directclr"]}, "head.subvector": {"choice": [8, 8000]}, **LR}
     course = Course(trials=12, space=space, sampler={"kind": "random"})
-    while not course.state.ended:
-        course.run(0.5)
+    course.run_all(0.5)
     failed = [f for f in course.decided("finished") if f["state"] == "FAILED"]
     wide = [a for a in course.decided("asked") if a["params"]["head.subvector"] == 8000]
     assert 0 < len(wide) < 12

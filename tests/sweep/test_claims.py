@@ -15,7 +15,7 @@ from ablate.sweep.run import run_sweep
 from tests.report.recalculated import recalculated
 
 KEEP: dict[str, Any] = {"head": {"kind": "none"}}
-DISCARD: dict[str, Any] = {"head": {"kind": "directclr", "subvector": 1}}
+DISCARD: dict[str, Any] = {"head": {"kind": "directclr", "subvector": 2}}
 
 
 def tiny(each: dict[str, Any], **confirm: Any) -> SweepSpec:
@@ -26,7 +26,8 @@ def tiny(each: dict[str, Any], **confirm: Any) -> SweepSpec:
             "base": {
                 "data": {"kind": "digits"},
                 "encoder": {"kind": "tiny-resnet", "width": 8, "blocks": [1, 1]},
-                "optim": {"kind": "sgd", "lr": 0.1, "epochs": 1, "batch": 128, "warmup_epochs": 0},
+                "head": {"kind": "none"},
+                "optim": {"kind": "sgd", "lr": 0.1, "epochs": 1, "batch": 128, "warmup_epochs": 0.0},
                 "measure": {"every": 1},
             },
             "arms": {"baseline": next(iter(each)), "each": each},

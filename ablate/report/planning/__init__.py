@@ -1,0 +1,1 @@
+"""The parts of a plan (``ablate.report.plan``): pilots, costs, the design and what it can conclude."""
