@@ -213,7 +213,7 @@ MORE = [
     World(seeds=6), World(seeds=8, images=200), World(seeds=8, images=None),
     World(replicates=6, seeds=2, steep=0.05),
     World(arms=6, seeds=9), World(arms=6, seeds=9, noise=HEAVY),
-    World(arms=6, replicates=9, seeds=1, steep=0.05),
+    World(arms=6, replicates=9, seeds=1, trials=2, steep=0.05),
 ]  # fmt: skip
 # One search an arm, its verdict told as one on kinds of head: what the product never says, and why.
 NAIVE = World(seeds=8, steep=0.05, images=None)

@@ -75,6 +75,8 @@ def _head(a: Analysis) -> list[str]:
     lines = [f"{arm}: {words}." for arm, words in a.trials.items()]
     if not a.ended:
         lines.append("The sweep has not ended: these are the trials so far.")
+    if a.tradeoffs:
+        lines.append(f"Of the objectives only the first is looked at, not {', '.join(a.tradeoffs)}.")
     return [*lines, f"All numbers are {a.metric} ({a.mode}) of search trials, on validation, and no result."]
 
 
@@ -141,7 +143,7 @@ def _importance(a: Analysis) -> Section:
     lines = []
     for i in a.importance:
         lines += [f"Not given for {i.arm}: {i.refused}."] if i.refused else []
-        lines += [f"{i.arm}, {_method(i)}: {note}." for note in i.notes]
+        lines += [f"{i.arm}, {_method(i)}: {'; '.join(i.notes)}."] if i.notes else []
     if rows:
         lines.append("Ranks whose intervals overlap widely are not in a known order.")
     return Section("Importance of parameters", ((head, rows),) if rows else (), tuple(lines))
@@ -282,4 +284,4 @@ def _audit_lines(arm: ArmAudit, name: str) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.3f}"

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.report.analysis.best_so_far import LEVEL
-from ablate.report.analysis.pools import Searched, SearchTrial, drawn_evenly, varied
+from ablate.report.analysis.pools import Searched, SearchTrial, by_hand, drawn_evenly, varied
 from ablate.spec.space import Distribution
 
 FEWEST = 10
@@ -101,10 +101,13 @@ def _notes(
 ) -> tuple[str, ...]:
     sweep, every = searched.sweep, usable(searched, arm)
     notes = []
-    if not all(drawn_evenly(sweep, t) for t in used):
+    even = sum(drawn_evenly(sweep, t) for t in used)
+    if even < len(used):
+        given = sum(by_hand(sweep, t) for t in used)
+        who = "whoever gave points" if even + given == len(used) else sweep.search.sampler.kind
         notes.append(
-            f"biased: {sweep.search.sampler.kind} and points given by hand put trials where they are "
-            f"expected to be good (drawn evenly: {sum(drawn_evenly(sweep, t) for t in used)} of {len(used)})"
+            f"biased: {who} puts trials where they are expected to be good "
+            f"(drawn evenly: {even} of {len(used)})"
         )
     elif len(used) < len(every):
         notes.append(f"of the {len(used)} trials drawn evenly over the space, not of all {len(every)}")

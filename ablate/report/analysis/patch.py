@@ -18,7 +18,7 @@ from typing import Any
 from ablate.report.analysis.boundaries import Boundaries, Saturation
 from ablate.report.analysis.dead import MOST_DEAD, Relations
 from ablate.report.analysis.pools import Searched
-from ablate.report.analysis.widen import bounds_of, widened
+from ablate.report.analysis.widen import DIGITS, bounds_of, widened
 from ablate.spec.errors import SpecError
 from ablate.spec.load import load_sweep
 from ablate.spec.space import Choice, Distribution, FloatRange, IntRange
@@ -143,13 +143,17 @@ def _dead(searched: Searched, relations: Relations) -> Iterator[str]:
 
 
 def _fixed(searched: Searched, key: str) -> Change | str:
-    """The value that the best trial with ``key`` has, as the only one."""
+    """About the value that the best trial with ``key`` has, as the only one."""
     trials = [t for arm in searched.arms for t in searched.of(arm) if key in t.params]
     scored = [(t.candidate, t.params[key]) for t in trials if t.candidate is not None]
     if not scored:
         return f"{key}: seems to do nothing, but no completed trial says what to fix it to"
     value = max(scored, key=lambda pair: pair[0])[1]
-    why = f"explains less than {MOST_DEAD:.0%} of the differences between trials; fixed to the best trial's"
+    if isinstance(value, float):
+        value = float(f"{value:.{DIGITS}g}")  # it does nothing: nobody needs to know it better
+    why = (
+        f"explains less than {MOST_DEAD:.0%} of the differences between trials; fixed where the best trial is"
+    )
     change = Change(key, _entry(searched.sweep.space[key], value), why)
     refused = why_not(searched.sweep, [change])
     return f"{key}: seems to do nothing, but fixing it is refused: {refused}" if refused else change

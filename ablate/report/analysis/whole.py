@@ -20,13 +20,15 @@ from ablate.report.analysis.stopping_audit import ArmAudit, Rerun, audit
 
 @dataclass(frozen=True)
 class Analysis:
-    """``trials`` is {arm: its search trials in words}; ``stops_early``: whether trials may be stopped, and
-    ``scheduler`` by what; ``ended``: whether the sweep has ended."""
+    """``tradeoffs`` are the objectives that are not looked at; ``trials`` is {arm: its search trials in
+    words}; ``stops_early``: whether trials may be stopped, and ``scheduler`` by what; ``ended``: whether the
+    sweep has ended."""
 
     name: str
     question: str
     metric: str
     mode: str
+    tradeoffs: tuple[str, ...]
     baseline: str | None
     ended: bool
     trials: Mapping[str, str]
@@ -65,6 +67,7 @@ def analyse(events: list[Event], reruns: Mapping[str, Rerun]) -> Analysis:
         question=searched.sweep.question,
         metric=searched.sweep.search.objective.metric,
         mode=searched.sweep.search.objective.mode,
+        tradeoffs=tuple(objective.metric for objective in searched.sweep.search.tradeoffs),
         baseline=searched.baseline,
         ended=searched.ended,
         trials={arm: in_words(searched.of(arm)) for arm in searched.arms},

@@ -11,7 +11,7 @@ from ablate.spec.paths import slots
 from ablate.spec.space import FloatRange, IntRange
 from ablate.spec.trial import TrialSpec
 
-_DIGITS = 2  # of a new end: nobody needs to know it better
+DIGITS = 2  # of a new end
 
 End = Literal["low", "high"]
 Range = FloatRange | IntRange
@@ -65,7 +65,7 @@ def _real(entry: Range, end: End, share: float, limit: Limit) -> float:
     far: float = here * (high / low) ** (sign * share) if entry.log else here + sign * share * (high - low)
     if limit.forbids(far, end):
         far = (here + limit.value) / 2 if limit.open else limit.value
-    rounded = float(f"{far:.{_DIGITS}g}")
+    rounded = float(f"{far:.{DIGITS}g}")
     return far if limit.forbids(rounded, end) or sign * (rounded - here) <= 0 else rounded
 
 

@@ -100,12 +100,13 @@ def test_a_dead_parameter_is_fixed_to_what_the_best_trial_has(tmp_path: Path) ->
         lambda p: -abs(math.log10(p["optim.lr"]) + 0.5) + 0.02 * rng.normal(), count=300, space=space
     )
     best = max(searched.of("search"), key=lambda t: t.score or -math.inf)
+    temperature = float(f"{best.params['loss.temperature']:.2g}")
     assert {c.key: c.entry for c in patch.changes} == {
-        "loss.temperature": {"choice": [best.params["loss.temperature"]]},
+        "loss.temperature": {"choice": [temperature]},
         "head.norm": {"choice": [best.params["head.norm"]]},
     }
     again = loaded(searched.sweep, patch, tmp_path)
-    assert again.space["loss.temperature"].choice == (best.params["loss.temperature"],)  # type: ignore[union-attr]
+    assert again.space["loss.temperature"].choice == (temperature,)  # type: ignore[union-attr]
     assert again.space["optim.lr"] == searched.sweep.space["optim.lr"]
 
 

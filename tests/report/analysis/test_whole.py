@@ -101,10 +101,16 @@ def test_a_sweep_under_way_is_said_to_be() -> None:
     assert "has not ended" not in markdown(analyse(events, {}))
 
 
+def test_further_objectives_are_named_and_left_out() -> None:
+    sweep = sweep_of(tradeoffs=[{"metric": "loss", "mode": "min"}])
+    trials = [Made({1: 0.1 * i}, {"optim.lr": 0.1}, more={"loss": 2.0}) for i in range(3)]
+    assert "only the first is looked at, not loss" in markdown(analyse(made_events(sweep, trials), {}))
+
+
 def test_one_completed_trial_is_enough_to_begin_with_and_the_rest_says_what_it_needs() -> None:
     sweep = sweep_of()
     written = markdown(analyse(made_events(sweep, drawn(sweep, lambda _: 0.5, 1)), {}))
-    assert "| search | 1 trials | 0.5000 [0.5000, 0.5000] |" in written
+    assert "| search | 1 trials | 0.500 [0.500, 0.500] |" in written
     assert "needs 8 completed random trials, has 1" in written
     assert "needs 12 trials, has 1" in written
 
