@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablate.cli.analyse import app as analyse_app
+from ablate.cli.audit import app as audit_app
 from ablate.cli.bench import bench_app
 from ablate.cli.encoder import app as encoder_app
 from ablate.cli.errors import refuse, status_of, sweep_folder, user_errors
 from ablate.cli.operate import Name, Runs
 from ablate.cli.operate import app as operate_app
 from ablate.cli.pack import app as pack_app
+from ablate.cli.plan import app as plan_app
 from ablate.cli.probe import app as probe_app
+from ablate.cli.verdict import app as verdict_app
 
 if TYPE_CHECKING:
     from ablate.spec import SweepSpec
@@ -37,6 +41,10 @@ app.add_typer(operate_app)
 app.add_typer(probe_app)
 app.add_typer(encoder_app)
 app.add_typer(pack_app)
+app.add_typer(verdict_app)
+app.add_typer(plan_app)
+app.add_typer(analyse_app)
+app.add_typer(audit_app)
 
 
 class Backend(StrEnum):

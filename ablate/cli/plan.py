@@ -176,13 +176,12 @@ def _lines(made: Plan) -> Iterator[str]:
 
 
 def _amounts(made: Plan) -> list[list[str]]:
-    from ablate.report.planning.cost import GPU, MONEY
+    from ablate.report.planning.cost import GPU
 
     rows = [["", "expected", "at most"]]
     for name, amount in made.cost.amounts.items():
-        if (name == GPU and not amount.most) or (name == MONEY and amount.most is None):
-            continue
-        rows.append([name, _amount(amount.expected), _amount(amount.most)])
+        if amount.most is not None and (amount.most or name != GPU):
+            rows.append([name, _amount(amount.expected), _amount(amount.most)])
     return rows
 
 

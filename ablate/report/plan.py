@@ -119,14 +119,14 @@ def _notes(design: Design, noise: Noise | None, promise: Promise) -> Iterator[st
     if not design.family:
         return
     if design.unit == "seed":
-        searched = "one search chose its arms" if design.arms[0] == BEST else "each arm is searched once"
+        searched = "one search chose the best" if design.arms[0] == BEST else "each arm is searched once"
         yield (
             f"at most this can be claimed: these configurations differ ({searched}). That a {design.subject} "
             f"is better takes arms with replicates, {_replicates_needed(design)} or more"
         )
     elif design.replicates < LEAST_REPLICATES:
         yield f"a claim on a {design.subject} takes {LEAST_REPLICATES} replicates or more"
-    for n, alpha in design.idle_looks:
+    for n, alpha in design.idle_looks if design.attainable else ():
         yield (
             f"the look after {n} {design.unit}s can call nothing better or worse: the smallest p times "
             f"{design.family} is {smallest_p(n) * design.family:.3g}, above its alpha, {alpha:.3g}"

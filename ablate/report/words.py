@@ -159,7 +159,7 @@ def method_lines(claims: Claims) -> list[str]:
 def _scope(claims: Claims) -> str:
     cells = [v.comparison.cells for v in (*claims.verdicts, *claims.controls)]
     images = max((x.shape[1] for x in cells if x is not None), default=0)
-    wide = f"; over images too: also for images like these {images}" if images else ""
+    wide = f", those over images too also for images like these {images}" if images else ""
     return f"Intervals over {claims.unit}s (t and BCa) hold for these test images only{wide}."
 
 

@@ -54,7 +54,8 @@ def _with_controls(
     possible: Arms, model: TrialSpec, references: Mapping[str, Mapping[str, Any]], confirm: ConfirmSpec
 ) -> tuple[Arms, dict[str, str]]:
     impossible: dict[str, str] = {}
-    changes = {**references, **{name: CONTROLS[name] for name in confirm.controls}}
+    changes: dict[str, Mapping[str, Any]] = {**references}
+    changes |= {name: CONTROLS[name] for name in confirm.controls}
     for name, change in changes.items():
         try:
             possible[name, 0] = apply(model, change)

@@ -12,7 +12,8 @@ from random import Random
 from ablate.ledger import Event
 from ablate.search import confirm, looks, pbt
 from ablate.search.asking import enter, search_trial
-from ablate.search.state import InvalidEvent, Search, SearchKey, SearchState, TrialState
+from ablate.search.confirm import SearchKey
+from ablate.search.state import InvalidEvent, Search, SearchState, TrialState
 from ablate.spec.front import feasible, front, losses, needed
 from ablate.spec.scheduler import PBT
 from ablate.spec.streams import stream_seed

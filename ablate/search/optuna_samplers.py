@@ -73,7 +73,7 @@ def make(
     return sampler
 
 
-class Keyed(optuna.samplers.BaseSampler):
+class Keyed(optuna.samplers.BaseSampler):  # type: ignore[misc]  # Optuna is not typed here
     """Draws at random, each key from its name and the seed alone: spaces share the draws of what they share.
 
     So two arms whose spaces differ in a few conditional keys try the same learning rates.

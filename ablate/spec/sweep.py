@@ -222,7 +222,10 @@ def arm_conflicts(
     if search is not None and search.scheduler.kind != "none":
         for name, changes in arms.settings.items():
             if any(touches(key, "optim.epochs") for key in changes):
-                yield "search.scheduler", f"the arm {name} has epochs of its own: use none, which stops nobody"
+                yield (
+                    "search.scheduler",
+                    f"the arm {name} has epochs of its own: use none, which stops nobody",
+                )
     if search is not None and search.warm_start:
         yield "search.warm_start", "arms begin alike: none may know trials of an earlier sweep"
     if confirm is not None and confirm.references:

@@ -7,7 +7,7 @@ exact for any symmetric noise, normal or not. Under skew it is not exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ablate.statistics.multiplicity import reached
 
 FloatArray = NDArray[np.float64]
+CountArray = NDArray[np.int64]
 
 ENUMERATED = 16  # differences up to which all sign patterns are tried
 SAMPLED = 2**16  # random sign patterns above that
@@ -41,41 +42,56 @@ def sign_flip_rows(differences: FloatArray, ceiling: float = 1.0) -> FloatArray:
     A row whose p is sure to exceed ``ceiling`` is left early, with a smaller number that exceeds it too. With
     Holm at a level of ``ceiling`` or less this changes no decision, on that row or any other.
     """
-    samples, n = differences.shape
+    n = differences.shape[1]
     largest = np.abs(differences).max(axis=1, initial=0.0)
     d = differences / np.where(largest > 0, largest, 1.0)[:, np.newaxis]
     seen = np.abs(d.sum(axis=1)) - _TIE * np.abs(d).sum(axis=1)
-    as_far = np.zeros(samples, dtype=np.int64)
-    total = _total(n)
-    left = np.arange(samples)
-    for signs in _patterns(n):
-        step = max(1, _BLOCK // len(signs))
-        for start in range(0, len(left), step):
-            part = left[start : start + step]
-            sums = d[part] @ signs.T
-            np.abs(sums, out=sums)
-            as_far[part] += np.count_nonzero(sums >= seen[part, np.newaxis], axis=1)
-        left = left[reached(as_far[left] / total, ceiling)]
-    drawn = 0 if n <= ENUMERATED else 1  # the pattern observed is not among those drawn
-    return np.asarray((as_far + drawn) / (total + drawn), dtype=np.float64)
+    if n > ENUMERATED:
+        return np.asarray((_sampled(d, seen, ceiling) + 1) / (SAMPLED + 1), dtype=np.float64)
+    step = _BLOCK >> n // 2 + 1
+    found = [_enumerated(d[i : i + step], seen[i : i + step]) for i in range(0, len(d), step)]
+    return np.minimum(np.concatenate(found) / 2 ** (n - 1), 1.0)
 
 
-def _total(n: int) -> int:
-    return 2 ** (n - 1) if n <= ENUMERATED else SAMPLED
+def _enumerated(d: FloatArray, seen: FloatArray) -> CountArray:
+    """How many patterns of each row of ``d`` reach ``seen``, among the half of them whose last sign is plus.
+
+    (The other half mirrors it.) Every sum is one of the first columns plus one of the last ones; with the
+    latter sorted, sums are counted without forming them. Where ``seen`` is not positive they are counted twice.
+    """
+    n = d.shape[1]
+    first = d[:, : n // 2] @ _signs(n // 2, 2 ** (n // 2))
+    last = np.sort(d[:, n // 2 :] @ _signs(n - n // 2, 2 ** (n - n // 2 - 1)), axis=1)
+    found = np.empty(len(d), dtype=np.int64)
+    for i, (a, b, reach) in enumerate(zip(first, last, seen, strict=True)):
+        not_above = np.searchsorted(b, reach - a, side="left").sum()
+        below = np.searchsorted(b, -reach - a, side="right").sum()
+        found[i] = a.size * b.size - not_above + below
+    return found
 
 
-def _patterns(n: int) -> Iterator[FloatArray]:
-    """Blocks [patterns, n] of signs: half of all patterns (the other half mirrors it), or random ones."""
-    total = _total(n)
-    step = max(1, min(4096, _BLOCK // n))
+def _signs(n: int, patterns: int) -> FloatArray:
+    """The first ``patterns`` of all 2^n, [n, patterns]; in the first half of them the last sign is plus."""
+    return np.asarray(1.0 - 2.0 * ((np.arange(patterns) >> np.arange(n)[:, np.newaxis]) & 1))
+
+
+def _sampled(d: FloatArray, seen: FloatArray, ceiling: float) -> CountArray:
+    """How many random patterns of each row of ``d`` reach ``seen``; fewer where p exceeds ``ceiling``."""
+    found = np.zeros(len(d), dtype=np.int64)
+    left = np.arange(len(d))
     rng = np.random.default_rng(0)
-    for start in range(0, total, step):
-        count = min(step, total - start)
-        if n <= ENUMERATED:
-            minus = (np.arange(start, start + count)[:, np.newaxis] >> np.arange(n)) & 1
-        else:
-            minus = rng.integers(0, 2, size=(count, n))
-        yield 1.0 - 2.0 * minus
+    patterns = max(1, min(4096, _BLOCK // d.shape[1]))
+    for start in range(0, SAMPLED, patterns):
+        size = (min(patterns, SAMPLED - start), d.shape[1])
+        signs = (1.0 - 2.0 * rng.integers(0, 2, size)).T
+        step = _BLOCK // patterns
+        for i in range(0, len(left), step):
+            part = left[i : i + step]
+            sums = d[part] @ signs
+            np.abs(sums, out=sums)
+            found[part] += np.count_nonzero(sums >= seen[part, np.newaxis], axis=1)
+        left = left[reached(found[left] / SAMPLED, ceiling)]
+    return found
 
 
 def smallest_p(n: int) -> float:

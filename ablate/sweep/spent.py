@@ -6,7 +6,7 @@ depends on a clock. The time of a driver that died counts up to its last record.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ablate.ledger import Event
@@ -20,7 +20,7 @@ class Spent:
     replicate) held slots and have left them."""
 
     seconds: float = 0.0
-    held: Counter[tuple[str, int]] = field(default_factory=Counter)
+    held: defaultdict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
     _began: float | None = None  # this driver; None: nothing counts
     _last: float = 0.0
     _running: dict[str, float] = field(default_factory=dict)  # search trial -> since when

@@ -15,6 +15,7 @@ import numpy as np
 
 from ablate.ledger import Event, Ledger
 from ablate.search.confirm import CONTROLS, ladder
+from ablate.spec.base import flatten
 from ablate.spec.draw import apply
 from ablate.spec.identity import spec_hash
 from ablate.spec.sweep import SweepSpec
@@ -207,7 +208,8 @@ class Made:
     ) -> None:
         trains = arm not in self.plan.controls
         spec = apply(self.compared[arm, replicate], {"seed": seed} | ({} if trains else {"optim.epochs": 0}))
-        params = {"optim.lr": spec.optim.lr} if self.sweep.arms else DRAWN[0][1]
+        has = dict(flatten(spec.as_dict()))
+        params = {key: has[key] for key in self.sweep.space if key in has}
         self._ask(trial, number, "confirm", arm, params, spec, replicate)
         for epoch in range(1, 4) if trains else [0]:
             self.report(trial, epoch, 0.1 * epoch)

@@ -140,6 +140,23 @@ def test_arms_have_their_searches_and_are_not_ranked_by_search_scores(tmp_path: 
     assert "| deep | 6 |" in found
 
 
+def test_effects_of_factors_are_shown_as_explored(tmp_path: Path) -> None:
+    factors = {
+        "depth": {"two": {}, "three": {"head.depth": 3}}, "wide": {"off": {}, "on": {"head.hidden": 512}},
+    }  # fmt: skip
+    share = {
+        "depth=two,wide=off": 0.5, "depth=three,wide=off": 0.7, "depth=two,wide=on": 0.5,
+        "depth=three,wide=on": 0.7, "pixels": 0.2,
+    }  # fmt: skip
+    made = Made(arms={"factors": factors, "design": "full"}, confirm={"seeds": 8}, share=share)
+    found = text(tmp_path, made.search().confirm().events)
+    (depth,) = [line for line in found.splitlines() if line.startswith("| depth |")]
+    assert float(depth.split("|")[2]) == pytest.approx(0.2, abs=0.03)
+    assert any(line.startswith("| depth x wide |") for line in found.splitlines())
+    assert "Effects of factors are explored, not declared" in found
+    assert "Effects of factors" not in text(tmp_path, Made().search().confirm().events)
+
+
 def test_an_arm_that_chose_nothing_is_said_to_be_missing(tmp_path: Path) -> None:
     made = Made(arms=ARMS, share={"plain": 0.5, "deep": 0.7, "pixels": 0.2}).search()
     made.events[-1]["impossible"] = {"deep": "no search trial completed (2 FAILED)"}

@@ -70,7 +70,8 @@ def test_a_study_is_looks_until_all_is_settled_and_then_a_verdict(margin: float 
                 assert used == n
                 assert word == _judged(d[:, :n], alpha, margin)[0]
                 break
-    assert len(set(units)) > 1
+    ends_early = others == "effect" or margin is not None  # equal arms are never settled without a margin
+    assert (len(set(units)) > 1) == ends_early
 
 
 @pytest.mark.parametrize(("n", "effect"), [(8, 1.2), (12, 1.0), (15, 0.6)])
@@ -114,9 +115,10 @@ def test_worse_is_found_as_often_as_better_and_units_cancel() -> None:
 
 
 def test_equal_effects_help_one_another_through_holm_and_end_the_study_earlier() -> None:
-    levels = alphas(LADDER, 0.05)
-    alone = power(1.2, 1.0, LADDER, levels, 4, repetitions=1000)
-    together = power(1.2, 1.0, LADDER, levels, 4, repetitions=1000, others="effect")
+    looks = (10, 13)
+    levels = alphas(looks, 0.05)
+    alone = power(1.2, 1.0, looks, levels, 4, repetitions=1000)
+    together = power(1.2, 1.0, looks, levels, 4, repetitions=1000, others="effect")
     assert together.power > alone.power
     assert together.mean_seeds < alone.mean_seeds
 
@@ -127,7 +129,7 @@ def test_equal_arms_are_found_equivalent_inside_a_wide_margin() -> None:
     assert power(1.0, 0.1, LADDER, alphas(LADDER, 0.05), 2, margin=0.2, repetitions=1000).equivalent == 0
 
 
-@pytest.mark.parametrize(("looks", "family"), [((8,), 1), ((8, 12), 3), ((10,), 5), ((12, 20), 2)])
+@pytest.mark.parametrize(("looks", "family"), [((8,), 1), ((8, 12), 3), ((10,), 5), ((9, 14), 2)])
 def test_the_declared_effect_has_the_declared_power(looks: tuple[int, ...], family: int) -> None:
     """Checked on other noise than the one it was found with."""
     levels = alphas(looks, 0.05)

@@ -203,7 +203,7 @@ def test_settled_without_a_margin_or_enough_units() -> None:
     st.sampled_from([None, 0.02, 0.1]),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_verdicts_follow_their_comparisons_and_turn_with_the_arms(
     samples: list[list[float]],
     margin: float | None,
@@ -263,7 +263,7 @@ def test_no_finite_numbers_break_a_verdict(
 
 
 @given(st.lists(st.lists(st.integers(-9, 9).map(float), min_size=2, max_size=7), min_size=1, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_holm_of_a_family_is_holm_of_its_p(samples: list[list[float]]) -> None:
     verdicts = judge([_of(d) for d in samples])
     assert [v.p_holm for v in verdicts] == list(holm([sign_flip_p(d) or 0.0 for d in samples]))

@@ -36,7 +36,7 @@ def test_a_bundle_reads_like_the_sweep(tmp_path: Path) -> None:
         assert (there / artifact.relative_to(folder)).read_bytes() == artifact.read_bytes()
     table = pq.read_table(there / "results.parquet")
     assert table.equals(results_table(Ledger.read(folder / "ledger.jsonl")))
-    assert "the two configurations differ" in (there / "summary.md").read_text()
+    assert "## Verdicts" in (there / "summary.md").read_text()
     readme = (there / "README.md").read_text()
     assert all(f"`{file}`" in readme for file in ("summary.md", "results.parquet", "environment.json"))
     here, elsewhere = status_of(folder), status_of(there)

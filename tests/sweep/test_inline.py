@@ -117,14 +117,14 @@ def crash_at(count: int) -> Any:
     return subscriber
 
 
-EVERYTHING = sweep(  # seed 11: its five search trials end in all four states
+EVERYTHING = sweep(  # seed 7: its five search trials end in all four states
     trials=5,
     epochs=3,
     rungs=(2,),
     space={**BRANCHES, "optim.lr": {"choice": [0.05, 0.1, 0.85, 0.95]}},
     sampler={"kind": "tpe", "startup": 3},
     confirm={"seeds": 2, "first_seed": 1000, "controls": ["pixels"]},
-    seed=11,
+    seed=7,
 )
 
 

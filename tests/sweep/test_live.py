@@ -24,16 +24,15 @@ def plain_lines(made: Made, since: float = 0.0) -> list[str]:
 def test_plain_lines_tell_every_end_and_every_stage() -> None:
     lines = plain_lines(Made().search().confirm())
     assert lines[0] == "made: 16 trials"
-    assert len(lines) == 1 + 16 + 2
+    assert len(lines) == 1 + 16 + 4
     assert "[ 1/16] t0000 complete probe.h.val 0.3000  <- best" in lines[1]
     assert "[ 2/16] t0001 stopped at epoch 1 probe.h.val 0.1100" in lines[2]
     assert "t0002 collapsed at epoch 1: because of COLLAPSED" in lines[3]
     assert "best 0.3000 (t0000) | 0 running, 1 stopped, 1 failed, 1 collapsed" in lines[4]
-    assert lines[5] == (
-        "search done: best t0000, probe.h.val 0.3000; "
-        "confirm: best, simclr, untrained, pixels on 3 fresh seeds"
-    )
-    assert "c0000 best seed 1000 complete probe.h.test 0." in lines[6]
+    assert lines[5] == "search done: best t0000, probe.h.val 0.3000"
+    assert lines[6] == "confirm: best, simclr, untrained, pixels on 3 fresh seeds"
+    assert "c0000 best seed 1000 complete probe.h.test 0." in lines[7]
+    assert lines[-2] == "look 1, 3 seeds: 0 of 1 settled, confirmation stops"
     assert lines[-1] == "ended after 16 trials"
 
 
@@ -117,7 +116,13 @@ def test_what_else_may_happen_is_told(caplog: pytest.LogCaptureFixture) -> None:
         *other,
         {"event": "paused", "trial": "t0002", "epoch": 1},
         {**first[0], "trial": "t0003"},
-        {"event": "closed", "by": "operator", "reason": "stopped by the operator"},
+        {
+            "event": "closed",
+            "arm": "search",
+            "replicate": 0,
+            "by": "operator",
+            "reason": "stopped by the operator",
+        },
         {**after, "trial": "t0003", "state": "FAILED", "reason": "it broke"},
         {"event": "retried", "trial": "t0003", "epoch": 0},
     ]

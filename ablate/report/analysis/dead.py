@@ -6,8 +6,8 @@ upper bound at 95% (one-way analysis of variance of the objective's normal score
 bound by inverting the noncentral F distribution). Groups see an optimum inside the range as well as a trend.
 
 A parameter is ``dead`` only if the bound is below a tenth: that no relation was seen proves little, and with
-fewer than some ninety trials even a parameter without any relation does not get there. It is then ``unseen``,
-and the bound says what may have been missed.
+fewer than 64 trials in two groups, or 78 in four, none can get there. It is then ``unseen``, and the bound
+says what may have been missed.
 
 Where trials were stopped early, those that completed are the good ones, among which a relation can hide. All
 trials are then compared where all still ran: at the first epoch of early stopping. A parameter that acts only

@@ -6,7 +6,7 @@ subsets of k trials has a closed form, with scores in increasing order and trial
 C(n, k) subsets; unlike the plug-in estimate (Dodge et al., EMNLP 2019) it is unbiased (Tang et al., ACL
 2020). The intervals are percentile bootstrap intervals over the pool; k stops at a quarter of the pool, since
 above it the best few trials decide everything and the intervals get much too short. (Simulated with pools of
-24 and 48 uniform, normal and exponential scores, nominal 95% intervals covered 82 to 96% for one arm, least
+24 and 48 uniform, normal and exponential scores, nominal 95% intervals covered 81 to 96% for one arm, least
 with a long tail of good scores, and 90 to 96% for the difference of two equal arms.)
 
 This is approximate (one pool instead of independent searches), on validation, and optimistic (a maximum over

@@ -134,6 +134,8 @@ def _gap(plan: Plan, pilot: Pilot, rows: dict[str, Row], events: Sequence[Event]
     if _distance(ratio) <= math.log(_NEAR):
         return f"no forecast was off by more than {_NEAR - 1:.0%}"
     why = _why(name, plan, pilot, rows, events, noise)
+    if not why and _changed(plan, pilot):
+        why = "it was not run as planned"
     return f"the largest gap: {name}, {ratio:.2g} times the forecast" + (f": {why}" if why else "")
 
 

@@ -65,6 +65,11 @@ def test_with_few_trials_nothing_is_dead_and_the_bound_says_what_may_be_missed()
     assert all(r.bound > 0.1 for r in found.found if r.bound is not None)
 
 
+@pytest.mark.parametrize(("groups", "fewest"), [(2, 64), (4, 78)])
+def test_so_many_trials_are_needed_before_anything_can_be_dead(groups: int, fewest: int) -> None:
+    assert upper_bound(0.0, groups, fewest - 1) >= MOST_DEAD > upper_bound(0.0, groups, fewest)
+
+
 def test_fewer_than_twelve_are_refused() -> None:
     found = found_in(11)
     assert found.found == ()

@@ -77,6 +77,7 @@ def test_whether_a_verdict_was_reached(
     found = checked(planned(spec), ran(spec, scores), tmp_path)
     row = next(row for row in found.rows if row.name == VERDICTS)
     assert (row.forecast, row.happened) == (1.0, reached)
+    assert VERDICTS not in found.gap
     assert found.verdicts[0].startswith("deep - plain: " + ("better" if reached else "inconclusive"))
 
 
@@ -145,6 +146,14 @@ def test_a_look_that_ended_confirmation_explains_its_few_trials(tmp_path: Path) 
     found = checked(make_plan(spec), made.end(), tmp_path)
     assert ratios(found)[UNITS] == pytest.approx(0.1)
     assert found.gap.endswith("the look after 6 seeds ended it")
+
+
+def test_the_last_look_ends_nothing_early(tmp_path: Path) -> None:
+    made = ran(arms_sweep(seeds=6, trials=2), BETTER)
+    made.events.pop()
+    made.add("looked", look=1, seeds=6, alpha=0.05, comparisons={}, stop=True)
+    found = checked(make_plan(arms_sweep(seeds=3, trials=2)), made.end(), tmp_path)
+    assert found.gap == "the largest gap: confirm trials, 2 times the forecast: it was not run as planned"
 
 
 def test_what_was_changed_after_the_plan_is_named(spec: SweepSpec, tmp_path: Path) -> None:
