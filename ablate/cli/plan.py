@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ablate.ledger import Event
     from ablate.report.plan import Plan
     from ablate.report.planning.check import Check
+    from ablate.report.planning.pilot import Pace
 
 app = typer.Typer()
 
@@ -194,17 +195,25 @@ def _amount(value: float | None) -> str:
 def _details(made: Plan) -> Iterator[str]:
     yield from _noise(made)
     yield from _promise(made)
-    paces = list(made.cost.paces.items())
-    for name, pace in paces[:_MANY]:
-        whose = "" if pace.whose == name.split(" ", 1)[1] else f" (timed on {pace.whose})"
-        yield (
-            f"an epoch of {name}: {pace.seconds:.3g} s, 80% of {pace.epochs} epochs in "
-            f"{pace.low:.3g} to {pace.high:.3g} s{whose}"
-        )
-    if len(paces) > _MANY:
-        yield f"... and of {len(paces) - _MANY} more (--json has all)"
+    yield from _paces(made)
     yield from (f"unknown: {what}" for what in made.unknown)
     yield from (f"note: {note}" for note in made.notes)
+
+
+def _paces(made: Plan) -> Iterator[str]:
+    """A line for each stage."""
+    for stage in ("search", "confirm"):
+        of_stage = [(name, pace) for name, pace in made.cost.paces.items() if name.split()[0] == stage]
+        shown = [_pace(name.split(" ", 1)[1], pace) for name, pace in of_stage[:_MANY]]
+        if shown:
+            more = f", and {len(of_stage) - _MANY} arms more" if len(of_stage) > _MANY else ""
+            yield f"seconds an epoch in {stage} (80% of epochs): {', '.join(shown)}{more}"
+
+
+def _pace(arm: str, pace: Pace) -> str:
+    spread = f" ({pace.low:.3g} to {pace.high:.3g})" if pace.high > pace.low else ""
+    whose = "" if pace.whose == arm else f" as of {pace.whose}"
+    return f"{arm} {pace.seconds:.3g}{spread}{whose}"
 
 
 def _noise(made: Plan) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ablate.ledger import Event
 from ablate.report.budgets import matched_by, spent, unequal
 from ablate.report.confirm import Confirmation, last
 from ablate.report.effects import Effect, effects
-from ablate.report.trials import fold_trials
+from ablate.report.trials import TrialRecord, fold_trials
 from ablate.statistics.verdict import Comparison, Unit, Verdict, judge
 
 LEAST_REPLICATES = 6  # the exact sign-flip p of five cannot go below .0625
@@ -80,11 +80,11 @@ def claims_of(folder: Path, events: list[Event]) -> Claims | None:
     declared = last(events, "declared")
     if declared is None or not declared["arms"]:
         return None
-    records = fold_trials(events).values()
+    records = list(fold_trials(events).values())
     found = Confirmation(folder, events, records)
     compared = [found.compare(arm, against, found.parts) for arm, against in declared["comparisons"]]
     verdicts = judge(compared, alpha=found.alpha, margin=declared["margin"], unit=found.unit)
-    differing = _budgets(events, found)
+    differing = _budgets(events, records, found)
     notes = {name_of(c): (*found.gaps(c), *differing.get(name_of(c), ([], []))[0]) for c in compared}
     realised = dict.fromkeys(said for _, others in differing.values() for said in others)
     taken = {event["seeds"] for event in found.looked}
@@ -124,9 +124,10 @@ def weaker_labels(unit: Unit, replicates: int, verdicts: Sequence[Verdict]) -> l
             f"{replicates} replicates are too few for a verdict on kinds of head; it takes "
             f"{LEAST_REPLICATES} or more."
         )
-    bare = [name_of(v.comparison) for v in verdicts if v.comparison.cells is None]
+    measured = [v.comparison for v in verdicts if v.comparison.differences]
+    bare = [name_of(comparison) for comparison in measured if comparison.cells is None]
     if bare:
-        which = "" if len(bare) == len(verdicts) else f" ({', '.join(bare)})"
+        which = "" if len(bare) == len(measured) else f" ({', '.join(bare)})"
         labels.append(f"Over {unit}s, on this test set only: no per-example results{which}.")
     return labels
 
@@ -148,11 +149,13 @@ def _cut(found: Confirmation) -> list[str]:
     return [f"The sweep was ended before all that was declared had been run ({found.cut}){judged}."]
 
 
-def _budgets(events: list[Event], found: Confirmation) -> dict[str, tuple[list[str], list[str]]]:
+def _budgets(
+    events: list[Event], records: list[TrialRecord], found: Confirmation
+) -> dict[str, tuple[list[str], list[str]]]:
     """For each comparison of two arms, where their searches had not the same (see ``unequal``)."""
     if not found.sweep.get("arms"):
         return {}
-    had, matched = spent(events, fold_trials(events).values()), matched_by(found.sweep)
+    had, matched = spent(events, records), matched_by(found.sweep)
     differing = {}
     for arm, against in found.declared["comparisons"]:
         promised, realised = unequal(had[arm], had[against], matched)

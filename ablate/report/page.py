@@ -109,6 +109,8 @@ def _search_lines(s: Summary) -> list[str]:
         lines.append("The sweep has not ended: these are the trials so far.")
     lines += [line for arm in s.arms for line in _arm_lines(arm)] if s.arms else _best_lines(s)
     lines += [str(s.agreement)] if s.agreement else []
+    if s.confirm and s.claims is None:
+        lines.append("Trials of confirmation are there, but nothing was declared before them: no claim.")
     lines += [_not_compared(s, arm, reason) for arm, reason in s.impossible.items()]
     return [*lines, f"The sweep was ended before all of it was done: {s.ended}."] if s.ended else lines
 

@@ -49,15 +49,16 @@ def sign_flip_rows(differences: FloatArray, ceiling: float = 1.0) -> FloatArray:
     if n > ENUMERATED:
         return np.asarray((_sampled(d, seen, ceiling) + 1) / (SAMPLED + 1), dtype=np.float64)
     step = _BLOCK >> n // 2 + 1
-    found = [_enumerated(d[i : i + step], seen[i : i + step]) for i in range(0, len(d), step)]
-    return np.minimum(np.concatenate(found) / 2 ** (n - 1), 1.0)
+    found = [_enumerated(d[i : i + step], seen[i : i + step]) for i in range(0, max(1, len(d)), step)]
+    share = np.concatenate(found) / 2 ** (n - 1)
+    return np.asarray(np.minimum(share, 1.0), dtype=np.float64)
 
 
 def _enumerated(d: FloatArray, seen: FloatArray) -> CountArray:
     """How many patterns of each row of ``d`` reach ``seen``, among the half of them whose last sign is plus.
 
     (The other half mirrors it.) Every sum is one of the first columns plus one of the last ones; with the
-    latter sorted, sums are counted without forming them. Where ``seen`` is not positive they are counted twice.
+    latter sorted, sums are counted without forming them. Where ``seen`` is not positive some count twice.
     """
     n = d.shape[1]
     first = d[:, : n // 2] @ _signs(n // 2, 2 ** (n // 2))

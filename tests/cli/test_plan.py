@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from ablate.cli.plan import app
+from ablate.cli import app
 from ablate.spec.sweep import SweepSpec
 from tests.report.planning.ran import Ran, arms_sweep
 from tests.search.synthetic import sweep
@@ -24,7 +24,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+    return CliRunner().invoke(app, ["plan", *map(str, arguments)])
 
 
 def written(folder: Path, spec: SweepSpec) -> Path:
@@ -60,7 +60,8 @@ def test_a_plan_with_a_pilot_says_costs_noise_and_what_it_finds(tmp_path: Path) 
         "noise: sd of a paired difference 0.0299, 95% interval 0.017 to 0.11 (2 arms, 4 seeds of short",
         "the upper 80% bound of that sd",
         "with power 0.8 it finds a difference of 0.0",
-        "an epoch of confirm deep: 10 s",
+        "seconds an epoch in search (80% of epochs): plain 10, deep 10\n",
+        "seconds an epoch in confirm (80% of epochs): plain 10, deep 10\n",
         "resources.cpus (1, here 2)",
     ):
         assert said in result.stdout, said

@@ -1,10 +1,10 @@
 """What early stopping costs: the default sweep, its stopping against none, once for each search seed.
 
 For each seed the sweep is run on Ray without any stopping, which tells every trial's full curve. Then the
-same trials in the same order are put before ASHA on two simulated slots, fed with those curves: trials are
-equal bit for bit however they are scheduled, so this is what ASHA would have made of them, and its best
-trial, trained fully, is on record. So the regret is that of stopping alone; what TPE would have proposed
-after other results is another question.
+same trials of each arm in the same order are put before ASHA on two simulated slots, fed with those curves:
+trials are equal bit for bit however they are scheduled, so this is what ASHA would have made of them, and its
+best trial, trained fully, is on record. So the regret (the mean of the arms') is that of stopping alone; what
+TPE would have proposed after other results is another question.
 
 The sweeps stay in `runs/evidence-asha/`, one folder for each digest of sweep and training code, so that a
 check cut short goes on where it was.
@@ -41,7 +41,7 @@ def early_stopping(scratch: Path) -> Finding:
     folder = ROOT / "runs" / "evidence-asha" / digest([code_digest(), sweep.as_dict()])
     full = [without_stops(folder, seed) for seed in SEEDS]
     stopped = [with_stops(sweep, events, scratch / str(i)) for i, events in enumerate(full)]
-    best = [(best_value(a), best_value(b)) for a, b in zip(full, stopped, strict=True)]
+    best = [(mean(best_values(a)), mean(best_values(b))) for a, b in zip(full, stopped, strict=True)]
     regret = [100 * (a - b) for a, b in best]
     share = [epochs(b) / epochs(a) for a, b in zip(full, stopped, strict=True)]
     bound = mean(regret) + t.ppf(0.95, len(regret) - 1) * stdev(regret) / math.sqrt(len(regret))
@@ -80,19 +80,25 @@ def without_stops(folder: Path, seed: int) -> list[Event]:
 
 
 def with_stops(sweep: SweepSpec, full: list[Event], runs: Path) -> list[Event]:
-    """The events of the default's stopping over the trials of ``full``, played from their curves."""
-    points = tuple(e["params"] for e in full if e["event"] == "asked")
-    search = sweep.search.model_copy(update={"points": points})
-    clock = VirtualClock()
-    log = MemoryLedger(clock)
-    changed = sweep.model_copy(update={"search": search, "confirm": None})
-    with Driver(changed, runs, clock=clock, open_log=lambda _: log) as driver:
-        run_simulated(driver, played(recordings(full)), clock)
-        return log.events()
+    """The events of the default's stopping over the trials of ``full``, arm by arm, played from their
+    curves."""
+    found: list[Event] = []
+    for arm, base in sweep.bases.items():
+        points = tuple(e["params"] for e in full if e["event"] == "asked" and e["arm"] == arm)
+        search = sweep.search.model_copy(update={"points": points})
+        alone = {"arms": None, "base": base, "search": search, "confirm": None}
+        clock = VirtualClock()
+        log = MemoryLedger(clock)
+        changed = sweep.model_copy(update=alone)
+        with Driver(changed, runs / arm, clock=clock, open_log=lambda _, log=log: log) as driver:
+            run_simulated(driver, played(recordings(full)), clock)
+        found += log.events()
+    return found
 
 
-def best_value(events: list[Event]) -> float:
-    return next(float(e["value"]) for e in events if e["event"] == "chosen")
+def best_values(events: list[Event]) -> list[float]:
+    """Of each arm."""
+    return [float(e["value"]) for e in events if e["event"] == "chosen"]
 
 
 def epochs(events: list[Event]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,16 +15,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ablate.ledger import Ledger
+from ablate.report.claims import claims_of
 from ablate.search import replay
 from ablate.spec.trial import TrialSpec
 from ablate.trial import run_trial
 from tests.evidence.harness import PICTURE, ROOT, Finding, check
 from tests.evidence.picture import draw_spectra
+from tests.report.recalculated import recalculated
 
 ABLATE = Path(sys.executable).with_name("ablate")
 SPARSEHEAD = "search_spaces/sparsehead.yaml"
 DATA = Path(os.environ.get("ABLATE_TEST_DATA", ROOT.parent / "shared" / "data"))
-SHORT = ["--trials", "10", "--set", "base.optim.epochs=4", "--set", "search.scheduler.rungs=[2]",
+SHORT = ["--trials", "4", "--set", "base.optim.epochs=4", "--set", "search.scheduler.rungs=[2]",
          "--set", "base.measure={every: 2}", "--set", "confirm.seeds=2"]  # fmt: skip
 NOT_REPEATABLE = {"views_per_second"}  # a clock reading, not a result
 
@@ -66,14 +69,33 @@ def main_job(scratch: Path) -> Finding:
     folder = scratch / "sparsehead"
     figures = sweep_figures(folder, time.monotonic() - began)
     first = {row["arm"]: row["trial_id"] for row in reversed(rows_of(folder)) if row["stage"] == "confirm"}
-    named = {"best configuration": "best", "plain SimCLR head": "simclr", "untrained": "untrained"}
+    named = {"SparseHead": "sparse", "plain MLP head": "mlp", "untrained": "untrained"}
     draw_spectra({label: folder / "trials" / first[arm] for label, arm in named.items()}, PICTURE)
+    figures |= verdict_figures(folder)
     return Finding(
-        "`make sweep` runs at least 24 search trials and the confirmation within 6 minutes on two cores.",
-        figures["seconds"] <= 360 and figures["search_trials"] >= 24,
+        "`make sweep` runs at least 24 search trials and the confirmation within 6 minutes on two cores, and "
+        "ends in a verdict on each arm that a calculation from its files alone repeats.",
+        figures["seconds"] <= 360 and figures["search_trials"] >= 24 and figures["recalculated"],
         figures,
         (folder / "summary.md").read_text(),
     )
+
+
+def verdict_figures(folder: Path) -> dict[str, Any]:
+    """The verdicts of a sweep with arms, and whether a calculation from its files alone has the same."""
+    claims = claims_of(folder, Ledger.read(folder / "ledger.jsonl"))
+    assert claims is not None
+    pairs = [(v.comparison.arm, v.comparison.against) for v in claims.verdicts]
+    alone = recalculated(folder, claims.metric, pairs, claims.seeds_used, claims.alpha, claims.margin)
+    names = [f"{arm} - {against}" for arm, against in pairs]
+    same = all(
+        alone[name]["word"] == v.word
+        and v.p is not None
+        and math.isclose(float(alone[name]["p"]), v.p, rel_tol=1e-9)
+        for name, v in zip(names, claims.verdicts, strict=True)
+    )
+    verdicts = {n: f"{v.word}, {v.mean:+.4f}" for n, v in zip(names, claims.verdicts, strict=True)}
+    return {"verdicts": verdicts, "recalculated": same}
 
 
 @check("cifar10")
@@ -86,7 +108,7 @@ def on_cifar10(scratch: Path) -> Finding:
         )
     began = time.monotonic()
     ablate(
-        "sweep", SPARSEHEAD, "--runs", scratch, "--trials", "12",
+        "sweep", SPARSEHEAD, "--runs", scratch, "--trials", "4",
         "--set", f"base.data={{kind: parquet, path: {source}, train: 5000, test: 2000}}",
     )  # fmt: skip
     folder = scratch / "sparsehead"
@@ -148,7 +170,7 @@ def killed_and_resumed(scratch: Path) -> Finding:
         "ledger_records": len(events),
         "complete_trials_equal_to_a_fresh_run": f"{len(equal)} of {len(complete)}",
     }
-    held = kept and len(last) == 18 and len(equal) == len(complete)
+    held = kept and len(last) == 22 and len(equal) == len(complete)
     text = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in figures.items())
     return Finding(
         "A sweep whose driver is killed twice loses no finished trial and runs none twice, its ledger "

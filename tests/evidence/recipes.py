@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy.stats import t
 
-from tests.evidence.checks import DATA, ablate, rows_of, sweep_figures
+from tests.evidence.checks import DATA, ablate, rows_of, sweep_figures, verdict_figures
 from tests.evidence.harness import Finding, check
 
 _LONGEST = 600  # seconds
@@ -50,12 +50,12 @@ def recipe(name: str, scratch: Path) -> Finding:
     began = time.monotonic()
     ablate("sweep", f"search_spaces/{name}.yaml", "--runs", scratch)
     folder = scratch / name
-    figures = sweep_figures(folder, time.monotonic() - began)
+    figures = sweep_figures(folder, time.monotonic() - began) | verdict_figures(folder)
     rows = confirmed(folder)
     return Finding(
         f"search_spaces/{name}.yaml runs to its end in under ten minutes on two cores, without a failed "
-        "trial, and says what it found.",
-        figures["seconds"] < _LONGEST and not figures["failed"] and figures["confirm_trials"] > 0,
+        "trial, and in a verdict on each arm that a calculation from its files alone repeats.",
+        figures["seconds"] < _LONGEST and not figures["failed"] and figures["recalculated"],
         figures,
         (folder / "summary.md").read_text() + "\n## Diagnosed\n\n" + by_arm(rows, _SHOWN[name]),
     )

@@ -34,13 +34,13 @@ from tests.sweep.following import follow
 TRIALS, SLOTS = 10_000, 1_000
 SIX_EPOCHS = ["base.optim.epochs=6", "base.measure.every=1", "base.measure.also=[]"]
 WITHOUT_STOPS = [
-    "name=recorded", *SIX_EPOCHS, "search.trials=16", "search.sampler={kind: random}",
+    "name=recorded", *SIX_EPOCHS, "search.trials=6", "search.sampler={kind: random}",
     "search.scheduler={kind: none}", "confirm=null",
 ]  # fmt: skip
 WITH_STOPS = [
     "name=real",
     *SIX_EPOCHS,
-    "search.trials=12",
+    "search.trials=4",
     "search.scheduler.rungs=[2, 4]",
     "confirm.seeds=2",
 ]
@@ -58,7 +58,7 @@ def at_scale(scratch: Path) -> Finding:
         raise RuntimeError(done.stderr)
     large = json.loads(done.stdout)
     held = same["different_decisions"] == 0 and copy["different_results"] == 0
-    held &= large["finished"] == TRIALS and large["records_per_second"] >= KEEPS_UP
+    held &= large["finished"] >= TRIALS and large["records_per_second"] >= KEEPS_UP
     figures = {"at_scale": large, "same_events": same, "recorded_sweep_again": copy}
     return Finding(
         f"{TRIALS:,} trials on {SLOTS:,} slots are simulated from recorded curves, ledger in memory, at "
@@ -190,7 +190,8 @@ def large(ledger: Path) -> dict[str, Any]:
 
 
 def larger(tree: dict[str, Any], name: str, trials: int) -> SweepSpec:
-    """The recorded sweep with early stopping, and with more trials."""
+    """The recorded sweep with early stopping, and with more trials, shared out among its arms."""
+    trials = -(-trials // len(SweepSpec.model_validate(tree).bases))
     scheduler = {"kind": "asha", "rungs": [2, 4], "reduction": 2}
     search = {**tree["search"], "trials": trials, "scheduler": scheduler}
     return SweepSpec.model_validate({**tree, "name": name, "search": search})

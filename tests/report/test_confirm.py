@@ -104,6 +104,17 @@ def test_a_replicate_without_one_of_its_seeds_is_missing_as_a_whole(tmp_path: Pa
     ]
 
 
+def test_a_replicate_whose_search_chose_nothing_is_missing_with_the_reason(tmp_path: Path) -> None:
+    made = Made(arms={**ARMS, "replicates": 2}, share={"plain": 0.5, "deep": 0.7, "pixels": 0.2})
+    made.search()
+    del made.compared["deep", 1]
+    made.events[-1]["impossible"] = {"deep, replicate 1": "no search trial completed (2 FAILED)"}
+    found = confirmation(made.confirm(), tmp_path)
+    comparison = found.compare("deep", "plain", found.parts)
+    assert comparison.missing == ("1",)
+    assert "deep, seed 1003 of replicate 1: no search trial completed (2 FAILED)" in found.gaps(comparison)
+
+
 def test_a_collapsed_trial_keeps_its_score_and_any_other_state_has_none(tmp_path: Path) -> None:
     for state, scored in (("COLLAPSED", True), ("FAILED", False), ("PRUNED", False)):
         made = Made().search().confirm()

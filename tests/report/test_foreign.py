@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from ablate.report.claims import Claims
@@ -55,6 +57,15 @@ def test_verdicts_are_those_of_the_differences_within_seeds(tmp_path: Path) -> N
         assert (v.interval.low, v.interval.high) == pytest.approx((interval.low, interval.high))
     expected = judge([v.comparison for v in found.verdicts], alpha=0.05, margin=0.01)
     assert [v.p_holm for v in found.verdicts] == [v.p_holm for v in expected]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations(range(24)))
+def test_the_order_of_rows_changes_nothing(tmp_path: Path, order: list[int]) -> None:
+    table = rows(mlp=0.5, sparse=0.55, same=0.5)
+    reference = {v.comparison.arm: v for v in judged(tmp_path, table, margin=0.01).verdicts}
+    for v in judged(tmp_path, [table[i] for i in order], margin=0.01).verdicts:
+        assert v == reference[v.comparison.arm]
 
 
 def test_the_claim_is_weaker_and_says_so(tmp_path: Path) -> None:

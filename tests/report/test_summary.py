@@ -180,6 +180,13 @@ def test_a_sweep_that_has_hardly_begun_can_be_summarised(tmp_path: Path, events:
     assert "differ" not in found
 
 
+def test_confirmation_that_was_not_declared_is_no_ground_for_a_claim(tmp_path: Path) -> None:
+    made = Made().search().confirm()
+    found = text(tmp_path, [e for e in made.events if e["event"] not in ("declared", "looked")])
+    assert "nothing was declared before them: no claim" in found
+    assert "best - " not in found
+
+
 def test_why_a_sweep_ended_before_its_time_is_said(tmp_path: Path) -> None:
     made = Made().search().end("2 hours were used, of 2 budgeted")
     found = text(tmp_path, made.events)

@@ -189,6 +189,39 @@ def test_power_with_images_is_that_of_whole_simulated_cells() -> None:
     assert found.power < power(effect, sd, [units], [0.05], 1).power - 0.1
 
 
+@pytest.mark.parametrize("margin", [None, 0.3])
+def test_evidence_with_images_has_the_p_of_judge(margin: float | None) -> None:
+    """From the variance of the image means alone, as from the cells."""
+    rng = np.random.default_rng(8)
+    cells = rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.5, 0.4], size=(5, 2, 7, 60))
+    cells[0] = 0.0
+    by_image = cells.mean(2).var(axis=2, ddof=1) / 60
+    found = evidence(cells.mean(3), margin).with_images(by_image, 60)
+    for i, pair in enumerate(cells):
+        family = [
+            Comparison(str(j), "base", tuple(map(float, c.mean(1))), cells=c) for j, c in enumerate(pair)
+        ]
+        verdicts = judge(family, alpha=0.1, margin=margin)
+        assert list(found.p[i]) == pytest.approx([v.p for v in verdicts])
+        assert list(found.words(0.1)[i]) == [WORDS[v.word] for v in verdicts]
+
+
+def test_family_wise_error_over_looks_with_a_shared_baseline_is_within_alpha() -> None:
+    """Six equal arms, five against the first: a wrong word for any of them, at any look, counts once."""
+    samples, looks = 3000, (8, 12)
+    arms = np.random.default_rng(9).normal(size=(samples, 6, looks[-1]))
+    differences = arms[:, 1:] - arms[:, :1]
+    levels = alphas(looks, 0.05)
+    wrong = np.zeros(samples, dtype=bool)
+    alone = np.zeros(samples, dtype=bool)
+    for n, alpha in zip(looks, levels, strict=True):
+        found = evidence(differences[:, :, :n], None)
+        wrong |= (found.words(alpha) != INCONCLUSIVE).any(axis=1)
+        alone |= (found.p <= alpha).any(axis=1)
+    assert wrong.mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / samples)
+    assert alone.mean() > 0.1  # without Holm
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

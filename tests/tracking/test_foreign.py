@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
+from ablate.cli import app
 from ablate.report.foreign import Columns, ForeignError, ForeignTable, claims_from
 from ablate.tracking import TrackingError, find_store
 from ablate.tracking import foreign as module
@@ -68,6 +71,18 @@ def test_parameters_tags_and_last_values_become_the_table(
     assert found.verdicts[0].word == "better"
     assert found.verdicts[0].mean == pytest.approx(0.1)
     assert found.scores["mlp"] == pytest.approx(tuple(0.5 + 0.01 * seed for seed in range(6)))
+
+
+def test_the_command_judges_them(runs: Path, tmp_path: Path) -> None:
+    options = ["--arm", "head", "--seed", "seed", "--metric", "acc", "--mode", "max", "--baseline", "mlp"]
+    target = tmp_path / "verdicts.json"
+    source = ["--from-mlflow", "heads", "--runs", str(runs), "--json", str(target)]
+    result = CliRunner().invoke(app, ["verdict", *source, *options])
+    assert result.exit_code == 0, result.output
+    (verdict,) = json.loads(target.read_text())["verdicts"]
+    assert (verdict["arm"], verdict["against"], verdict["word"]) == ("sparse", "mlp", "better")
+    unknown = CliRunner().invoke(app, ["verdict", *source, *options, "--filter", "tags.x = '1'"])
+    assert (unknown.exit_code, unknown.stderr) == (2, "no runs in experiment 'heads' with tags.x = '1'\n")
 
 
 def test_a_store_and_an_experiment_can_be_named_otherwise(runs: Path, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.ledger import Event
-from ablate.report.claims import Claims, claims_of
+from ablate.report.claims import Claims, claims_of, name_of
 from ablate.report.plan import Plan
 from ablate.report.planning.cost import CPU, EPOCHS, GPU, SLOT, TRIALS, WALL
 from ablate.report.planning.pilot import Noise, Pilot, noise_of, read_pilot
 from ablate.spec.changes import differences
+from ablate.statistics.verdict import Verdict
 
 PACE, SD, UNITS, VERDICTS = "seconds an epoch", "sd of differences", "units used", "verdicts"
 _NEAR = 1.1  # a ratio up to this, or its inverse, is no gap
@@ -56,16 +57,13 @@ def check_plan(plan: Plan, folder: Path, events: list[Event]) -> Check:
     pilot = read_pilot(events, folder)
     claims = _claims(folder, events)
     noise = noise_of([pilot], plan.design.unit, plan.design.metric)
-    rows = {row.name: row for row in _rows(plan, pilot, noise, claims)}
+    verdicts = () if claims is None else claims.verdicts
+    rows = {row.name: row for row in _rows(plan, pilot, noise, verdicts)}
     return Check(
         name=plan.name,
         ended=pilot.ended,
         rows=tuple(rows.values()),
-        verdicts=()
-        if claims is None
-        else tuple(
-            f"{v.comparison.arm} - {v.comparison.against}: {v.word}, {v.why}" for v in claims.verdicts
-        ),
+        verdicts=tuple(f"{name_of(v.comparison)}: {v.word}, {v.why}" for v in verdicts),
         changed=tuple(_changed(plan, pilot)),
         gap=_gap(plan, pilot, rows, events, noise),
     )
@@ -77,19 +75,19 @@ def _claims(folder: Path, events: list[Event]) -> Claims | None:
     return claims_of(folder, events) if declared and "comparisons" in declared[-1] else None
 
 
-def _rows(plan: Plan, pilot: Pilot, noise: Noise | None, claims: Claims | None) -> list[Row]:
+def _rows(plan: Plan, pilot: Pilot, noise: Noise | None, verdicts: Sequence[Verdict]) -> list[Row]:
     forecast = {name: amount.expected for name, amount in plan.cost.amounts.items()}
     happened = _happened(pilot)
     rows = [Row(name, forecast.get(name), happened[name]) for name in happened]
     rows.append(Row(PACE, _pace(forecast), _pace(happened)))
     if plan.design.family:
         expected = plan.promise.mean_units or float(plan.design.units)
-        used = [len(v.comparison.differences) for v in claims.verdicts] if claims is not None else []
-        reached = [v for v in claims.verdicts if v.word not in ("inconclusive", "blocked")] if claims else []
+        used = max((len(v.comparison.differences) for v in verdicts), default=0)
+        reached = sum(v.word not in ("inconclusive", "blocked") for v in verdicts)
         rows += [
             Row(SD, None if plan.noise is None else plan.noise.sd, None if noise is None else noise.sd),
-            Row(UNITS, expected, float(max(used, default=0))),
-            Row(VERDICTS, float(plan.design.family), float(len(reached))),
+            Row(UNITS, expected, float(used)),
+            Row(VERDICTS, float(plan.design.family), float(reached)),
         ]
     return rows
 
