@@ -6,7 +6,7 @@ together. Each function returns the decisions it made, in order.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from random import Random
 
 from ablate.ledger import Event
@@ -121,15 +121,16 @@ def after(state: SearchState) -> list[Event]:
 
 
 def _look(state: SearchState) -> list[Event]:
-    """Look at the confirmation where that is due; if all is settled nobody goes on with it."""
+    """Look at the confirmation where that is due; if all is settled no further seed is run."""
     decisions: list[Event] = []
     while (looked := looks.next_look(state)) is not None:
         state.looked.append(looked)
         decisions.append(looked)
         if looked["stop"]:
-            state.ladder.clear()
+            needed = looks.seeds_of(state, looked)
+            state.ladder = deque(step for step in state.ladder if step.seed in needed)
             for trial in state.unfinished():
-                if trial.state is None:
+                if trial.state is None and trial.seed not in needed:
                     reason = f"the look after {looked['seeds']} seeds settled every comparison"
                     decisions += finish(state, trial, "PRUNED", reason)
     return decisions

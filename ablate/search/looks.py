@@ -63,6 +63,14 @@ def next_look(state: SearchState) -> Event | None:
     }
 
 
+def seeds_of(state: SearchState, looked: Event) -> set[int]:
+    """The seeds of all replicates that a look has looked at; the controls have them too."""
+    plan = state.sweep.confirm
+    assert plan is not None
+    replicates = range(state.sweep.replicates)
+    return {seed for r in replicates for seed in confirm.seeds(plan, r)[: looked["seeds"]]}
+
+
 def _comparisons(state: SearchState, plan: ConfirmSpec | None) -> list[list[str]]:
     """[arm, what it is compared with]; controls are no part of what is claimed."""
     if plan is None:

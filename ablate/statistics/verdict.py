@@ -232,7 +232,8 @@ class _Reason:
     def _scope(self) -> str:
         """What the claim is about: two configurations or two whole arms, these test images or such ones."""
         what = "for these two configurations" if self.unit == "seed" else "for independent searches"
-        if self.comparison.cells is None:
+        cells = self.comparison.cells
+        if cells is None or min(cells.shape) < 2:
             return f"{what} on this test set, over {self._units}"
         return f"{what}, over {self._units} and the test images"
 

@@ -172,6 +172,7 @@ class SweepRuns:
                 "ablate.trial": record.trial,
                 "stage": record.stage,
                 "arm": record.arm,
+                "replicate": str(record.replicate),
                 "spec_hash": record.spec_hash or "",
                 "gpus": f"{self.sweep['resources']['gpus']:g}",  # timings compare only where it is the same
             }
@@ -214,9 +215,11 @@ class SweepRuns:
 
 
 def _name(record: TrialRecord) -> str:
-    """``t0007 mlp`` in the search, ``c0012 best seed 1002`` in confirm."""
+    """``t0007 mlp`` in the search (the arm, or the kinds drawn), ``c0012 best seed 1002`` in confirm."""
     if record.stage == "confirm":
         return f"{record.trial} {record.arm} seed {record.seed}"
+    if record.arm != "search":
+        return f"{record.trial} {record.arm}"
     kinds = [str(value) for key, value in record.params.items() if key.endswith(".kind")]
     return " ".join([record.trial, *kinds])
 

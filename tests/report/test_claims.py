@@ -82,6 +82,9 @@ def test_verdicts_of_replicates_are_reproduced_from_the_parquet_file(tmp_path: P
     folder = sweep.write(tmp_path / "made")
     found = claims(sweep, folder)
     assert (found.unit, found.replicates, found.seeds_used) == ("replicate", replicates, 2)
+    (control,) = found.controls  # trained beside the first replicate only
+    assert (len(control.comparison.differences), control.comparison.missing) == (2, ())
+    assert control.unit == "seed"
     assert_calculated_twice(found, folder)
 
 
@@ -257,6 +260,18 @@ def test_an_operators_end_between_looks_leaves_the_last_look(tmp_path: Path) -> 
     assert (found.seeds_used, found.alpha) == (8, pytest.approx(alphas([8, 12], 0.05)[0]))
     assert found.verdicts[0].word == "inconclusive"
     assert any("stopped by the operator" in label and "after 8 seeds" in label for label in found.labels)
+
+
+def test_a_look_that_settled_nothing_is_not_the_last_word_while_the_sweep_goes_on(tmp_path: Path) -> None:
+    sweep = made(12, NEAR, looks=[8, 12]).confirm()
+    looked = next(i for i, e in enumerate(sweep.events) if e["event"] == "looked")
+    assert not sweep.events[looked]["stop"]
+    sweep.events = sweep.events[: looked + 1]
+    found = claims(sweep, tmp_path)
+    assert (found.seeds_used, found.verdicts[0].word) == (12, "blocked")
+    cut = made(12, NEAR, looks=[8, 12]).confirm(cut=38, lost=("c0034",))
+    cut._add("retried", trial="c0034", epoch=0)
+    assert claims(cut, tmp_path).seeds_used == 12
 
 
 def test_an_operators_end_without_a_look_blocks(tmp_path: Path) -> None:

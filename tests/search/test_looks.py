@@ -71,6 +71,16 @@ def test_confirmation_stops_at_the_look_that_settles_all(slots: int) -> None:
     replayed(course)
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("looks", [[8, 12], []])
+def test_controls_have_all_the_seeds_that_were_looked_at(slots: int, looks: list[int]) -> None:
+    """They come last in the ladder, and a stop does not leave them out."""
+    plan = {**LOOKS, "looks": looks, "seeds": 12 if looks else 8, "controls": ["untrained"]}
+    course = play(Course(trials=1, arms=ARMS, confirm=plan), ahead(0.1, 0.01), slots)
+    confirm = [t for t in course.state.trials.values() if t.stage == "confirm" and t.state == "COMPLETE"]
+    assert sorted(t.seed for t in confirm if t.arm == "untrained" and t.seed < 1008) == [*range(1000, 1008)]
+
+
 def test_it_goes_on_where_nothing_is_settled_and_the_last_look_ends_it() -> None:
     course = play(Course(trials=1, arms=ARMS, confirm=LOOKS), ahead(0.0, 0.1))
     first, last = course.decided("looked")

@@ -74,6 +74,14 @@ def test_seeds_are_drawn_within_data_sets() -> None:
     assert interval.low == interval.high == pytest.approx(0.5)
 
 
+def test_data_sets_are_drawn_apart() -> None:
+    """Seeds that are good on one data set and bad on the other would cancel if drawn together."""
+    good = np.linspace(0.0, 1.0, 9)
+    interval = stratified_interval(np.mean, np.stack([good, 1 - good], axis=1), repetitions=200)
+    assert interval is not None
+    assert interval.high - interval.low > 0.1
+
+
 def test_interval_of_two_arms_and_band_of_a_profile() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(0.7, 0.05, (8, 3)), rng.normal(0.5, 0.05, (8, 3))

@@ -71,6 +71,15 @@ def _cells(seed: int, taste: float = 0.3, effect: float = 0.0, units: int = 6) -
     return by_image + rng.normal(0, 0.05, size=(units, 1)) + rng.normal(0, 0.3, size=(units, 120))
 
 
+def test_crossed_interval_adds_two_variances_and_their_degrees_of_freedom() -> None:
+    cells = np.array([[1.0, 0.0, 1.0, -1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, -1.0]])
+    by_unit = np.var([0.25, 0.5, 0.25], ddof=1) / 3
+    by_image = np.var([2 / 3, 2 / 3, 2 / 3, -2 / 3], ddof=1) / 4
+    freedom = (by_unit + by_image) ** 2 / (by_unit**2 / 2 + by_image**2 / 3)
+    half = stats.t.ppf(0.95, freedom) * np.sqrt(by_unit + by_image)
+    assert crossed_interval(cells, 0.9) == Interval(pytest.approx(1 / 3 - half), pytest.approx(1 / 3 + half))
+
+
 def test_crossed_interval_covers_where_one_over_units_alone_does_not() -> None:
     covered = {"both": 0, "units": 0}
     for seed in range(400):

@@ -10,6 +10,7 @@ import pytest
 from statsmodels.stats.power import TTestPower
 
 from ablate.statistics.intervals import crossed_p
+from ablate.statistics.multiplicity import holm
 from ablate.statistics.power import (
     BETTER,
     EQUIVALENT,
@@ -171,6 +172,14 @@ def test_image_variances_are_those_put_in() -> None:
     assert residual == pytest.approx(0.16, rel=0.05)
 
 
+def test_noise_has_a_part_that_all_units_share_if_images_vary() -> None:
+    pilot = _pilot(np.random.default_rng(0), (20, 100), 0.0)
+    taste, _ = image_variances(pilot)
+    noise = Study(0.02, (8,), (0.05,), 2, cells=pilot).noise
+    assert noise.var(axis=2, ddof=1).mean() == pytest.approx(0.02**2, rel=0.05)
+    assert noise.mean(axis=2).var() == pytest.approx(0.02**2 / 8 + taste / 100, rel=0.05)
+
+
 def test_power_with_images_is_that_of_whole_simulated_cells() -> None:
     rng, units, images, effect = np.random.default_rng(3), 8, 150, 0.05
     hits = 0
@@ -203,6 +212,9 @@ def test_evidence_with_images_has_the_p_of_judge(margin: float | None) -> None:
         ]
         verdicts = judge(family, alpha=0.1, margin=margin)
         assert list(found.p[i]) == pytest.approx([v.p for v in verdicts])
+        if found.p_equivalent is not None:
+            expected = [v.p_equivalent for v in verdicts]
+            assert list(holm(list(found.p_equivalent[i]))) == pytest.approx(expected)
         assert list(found.words(0.1)[i]) == [WORDS[v.word] for v in verdicts]
 
 

@@ -144,6 +144,7 @@ def test_why_says_no_more_than_was_earned() -> None:
     assert "these two configurations on this test set, over 8 seeds" in _one(c).why
     assert "independent searches on this test set, over 8 replicates" in _one(c, unit="replicate").why
     wide = _tasteful(0.9)
+    assert "on this test set" in _one(_of(wide[:, 0], cells=wide[:, :1])).why  # one image is no sample
     assert "over 8 seeds and the test images" in _one(_of(wide.mean(1), cells=wide)).why
     small = _one(_of(0.02 + SPREAD), margin=0.05)
     assert "smaller than 0.05" in small.why

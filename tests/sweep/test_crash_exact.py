@@ -36,7 +36,7 @@ SWEEPS: dict[str, SweepSpec] = {
         trials=5, sampler=RANDOM, scheduler={"kind": "hyperband", "rungs": [1, 2], "brackets": 2}, seed=6
     ),
     "median, epochs": sweep(
-        trials=50, sampler=RANDOM, scheduler={"kind": "median", "others": 2}, budget={"epochs": 10}, seed=3
+        trials=50, sampler=RANDOM, scheduler={"kind": "median", "others": 2}, budget={"epochs": 10}, seed=7
     ),
     "duplicates, exhausted": sweep(
         trials=50,

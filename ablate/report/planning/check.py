@@ -128,7 +128,7 @@ def _gap(plan: Plan, pilot: Pilot, rows: dict[str, Row], events: Sequence[Event]
     known = {name: row.ratio for name, row in rows.items() if row.ratio is not None and name != VERDICTS}
     if not known:
         return "nothing that was forecast can be compared yet"
-    name, ratio = max(known.items(), key=lambda item: _distance(item[1]))
+    name, ratio = max(known.items(), key=lambda item: round(_distance(item[1]), 2))  # the first of equal ones
     if _distance(ratio) <= math.log(_NEAR):
         return f"no forecast was off by more than {_NEAR - 1:.0%}"
     why = _why(name, plan, pilot, rows, events, noise)
