@@ -65,7 +65,7 @@ def sweep_figures(folder: Path, seconds: float) -> dict[str, Any]:
 def main_job(scratch: Path) -> Finding:
     """Built data and installed environment apart, everything `make sweep` does."""
     began = time.monotonic()
-    ablate("sweep", SPARSEHEAD, "--runs", scratch)
+    printed = ablate("sweep", SPARSEHEAD, "--runs", scratch).stdout
     folder = scratch / "sparsehead"
     figures = sweep_figures(folder, time.monotonic() - began)
     first = {row["arm"]: row["trial_id"] for row in reversed(rows_of(folder)) if row["stage"] == "confirm"}
@@ -77,7 +77,7 @@ def main_job(scratch: Path) -> Finding:
         "ends in a verdict on each arm that a calculation from its files alone repeats.",
         figures["seconds"] <= 360 and figures["search_trials"] >= 24 and figures["recalculated"],
         figures,
-        (folder / "summary.md").read_text(),
+        f"{(folder / 'summary.md').read_text()}\n## Printed\n\n```\n{printed}```\n",
     )
 
 
