@@ -38,6 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Made("early").search().write(folder / "early")
     hardly = Made("hardly")
     hardly.write(folder / "hardly")
+    Made("ended").end("stopped by the operator").write(folder / "ended")
     write(folder, rows(mlp=0.5, sparse=0.55))
     return folder
 
@@ -116,6 +117,8 @@ def test_a_sweep_that_declared_nothing_has_no_verdict(runs: Path) -> None:
     hardly = call("hardly", "--runs", str(runs))
     assert one_line(hardly) == "hardly: nothing is declared yet, and search scores are no result"
     assert hardly.exit_code == 1
+    ended = one_line(call("ended", "--runs", str(runs)))
+    assert ended == "ended: nothing was confirmed before the sweep ended, and search scores are no result"
 
 
 def test_a_damaged_ledger_ends_with_status_1_and_its_line(runs: Path, tmp_path: Path) -> None:
@@ -145,3 +148,11 @@ def test_one_seed_is_refused(tmp_path: Path) -> None:
     result = call("--from-parquet", str(write(tmp_path, table)), *RUNS)
     assert one_line(result).startswith("one seed: chance cannot be told from a difference")
     assert result.exit_code == 2
+
+
+def test_a_metrics_name_is_shown_as_it_is(tmp_path: Path) -> None:
+    table = [{**row, "acc[/b]": row["acc"]} for row in rows(mlp=0.5, sparse=0.55)]
+    options = [*without("--metric"), "--metric", "acc[/b]"]
+    result = call("--from-parquet", str(write(tmp_path, table)), *options)
+    assert result.exit_code == 0, result.output
+    assert "mean acc[/b]" in result.stdout

@@ -74,3 +74,14 @@ def test_what_differs_is_said_as_promised_or_as_realised(
 def test_two_that_were_ended_alike_are_equal() -> None:
     ended = {0: ("epochs", "90 epochs were trained")}
     assert unequal(had("a", closed=ended), had("b", closed=ended), "epochs") == ([], [])
+
+
+def test_hours_are_those_in_slots_and_not_those_between_two_drivers() -> None:
+    made = Made()
+    made._ask("t0000", 0, "search", "search", {}, made.sweep.base)  # started at 1002
+    made.report("t0000", 1, 0.5)
+    made._add("resumed", time=90_000.0, fence=2, made_by={}, epochs={"t0000": 1}, changes={})
+    made._add("started", time=90_010.0, trial="t0000", slot="s0", fence=2)
+    made._add("finished", time=90_014.0, trial="t0000", state="COMPLETE", reason="", epochs=3, metrics={})
+    found = spent(made.events, fold_trials(made.events).values())["search"]
+    assert found.hours * 3600 == pytest.approx(1 + 4)

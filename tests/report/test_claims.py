@@ -12,7 +12,7 @@ import pytest
 from ablate.ledger import Event, Ledger
 from ablate.report import claims_of, markdown, summarise, summary_of, write_results
 from ablate.report.claims import Claims
-from ablate.report.words import claim, claim_items, method_lines, tree
+from ablate.report.words import claim, claim_items, method_lines, tree, verdict_rows
 from ablate.statistics import alphas
 from tests.report.made_sweep import ARMS, DIGEST, Made
 from tests.report.recalculated import recalculated
@@ -387,3 +387,45 @@ def test_replicates_of_a_real_course_are_its_units(tmp_path: Path) -> None:
     assert (found.unit, len(found.verdicts[0].comparison.differences)) == ("replicate", 6)
     assert found.verdicts[0].word == "better"
     assert found.notes == {}
+
+
+def test_a_declaration_is_void_once_a_larger_budget_lets_the_search_go_on(tmp_path: Path) -> None:
+    sweep = made()
+    sweep._ask("t0099", 4, "search", "search", {}, sweep.sweep.base)
+    assert claims_of(tmp_path, sweep.events) is None
+    assert summary_of(tmp_path, sweep.events).claims is None
+
+
+def test_controls_of_replicates_are_counted_in_seeds(tmp_path: Path) -> None:
+    sweep = armed(6).confirm()
+    head, [verdict, control] = verdict_rows(claims(sweep, sweep.write(tmp_path / "made")))
+    assert (head[2], verdict[2], control[2]) == ("replicates", "6", "2 seeds")
+
+
+def test_the_level_of_an_early_look_is_not_said_to_be_100(tmp_path: Path) -> None:
+    sweep = made(12, NEAR, looks=[2, 12]).confirm(cut=9)
+    found = claims(sweep, tmp_path)
+    assert found.seeds_used == 2
+    assert verdict_rows(found)[0][4] == "99.98% over seeds"
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"loss.temperature": 0.1}, "this setting is better: deep"),
+    ({"head": {"kind": "directclr"}}, "this kind of head is better: deep"),
+])  # fmt: skip
+def test_arms_that_differ_in_something_else_are_not_called_heads(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    arms = {"baseline": "plain", "each": {"plain": {}, "deep": change}, "replicates": 6}
+    sweep = Made(arms=arms, confirm={"seeds": 2}, share=ARMED).search().confirm()
+    found = claims(sweep, sweep.write(tmp_path / "made"))
+    assert said in sentences(found)[0]
+    assert said in tree(found)["verdicts"][0]["claim"]
+
+
+def test_without_replicates_labels_name_what_was_compared(tmp_path: Path) -> None:
+    arms = {"baseline": "plain", "each": {"plain": {}, "deep": {"loss.temperature": 0.1}}}
+    sweep = Made(arms=arms, confirm={"seeds": 8}, share=ARMED).search().confirm()
+    found = claims(sweep, sweep.write(tmp_path / "made"))
+    assert any("not on settings" in label for label in found.labels)
+    assert not any("head" in label for label in found.labels)

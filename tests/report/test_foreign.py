@@ -72,6 +72,8 @@ def test_the_claim_is_weaker_and_says_so(tmp_path: Path) -> None:
     found = judged(tmp_path, rows(mlp=0.5, sparse=0.55))
     assert "Over seeds, on this test set only: no per-example results." in found.labels
     assert any(label.startswith("Nothing was declared beforehand") for label in found.labels)
+    assert any("compared as pairs; whether they shared" in label for label in found.labels)
+    assert not any("head" in label for label in found.labels)
     assert claim(found.verdicts[0]) == (
         "sparse is better on this test set; for other images like these it is not established"
     )
@@ -101,7 +103,8 @@ def test_replicates_are_the_unit_if_there_are_several(tmp_path: Path) -> None:
         6,
         6,
     )
-    assert "this kind of head is better" in claim(found.verdicts[0])
+    (sentence, _), *_ = claim_items(found)
+    assert "this method is better on this test set: deep" in sentence
     few = [row for row in table if row["search"] < 5]
     five = judged(tmp_path, few, Columns("head", "seed", "acc", "search"), alpha=0.1)
     assert five.verdicts[0].word == "better"

@@ -191,3 +191,14 @@ def test_why_a_sweep_ended_before_its_time_is_said(tmp_path: Path) -> None:
     made = Made().search().end("2 hours were used, of 2 budgeted")
     found = text(tmp_path, made.events)
     assert "The sweep was ended before all of it was done: 2 hours were used, of 2 budgeted." in found
+
+
+def test_a_sweep_that_goes_on_after_its_end_has_not_ended(tmp_path: Path) -> None:
+    made = Made().search().end("no search trial completed, so there is nothing to confirm")
+    made._ask("t0099", 4, "search", "search", {}, made.sweep.base)
+    found = text(tmp_path, made.events)
+    assert "The sweep has not ended: these are the trials so far." in found
+    assert "was ended before" not in found
+    retried = Made().search().end()
+    retried._add("retried", trial="t0003", epoch=0)
+    assert "The sweep has not ended" in text(tmp_path, retried.events)

@@ -186,3 +186,10 @@ def test_a_sampler_that_learns_is_told() -> None:
 @pytest.mark.parametrize("count", [30, 60])
 def test_equal_ledgers_give_equal_relations(count: int) -> None:
     assert found_in(count) == found_in(count, noisy(0))
+
+
+def test_a_trial_that_was_ended_before_its_first_report_hides_nothing() -> None:
+    sweep = sweep_of(space=SPACE)
+    trials = drawn(sweep, noisy(0), 24, seed=3)
+    ended = Made({}, trials[0].params, state="PRUNED", by_rule=False)
+    assert relations(read_search(made_events(sweep, [*trials, ended]))) == found_in(24)

@@ -108,3 +108,10 @@ def test_keys_with_one_value_do_not_vary() -> None:
         "loss.temperature": {"choice": [0.2]},
     }
     assert list(varied(sweep_of(space=space).space)) == ["head.depth"]
+
+
+def test_a_sweep_whose_budget_was_raised_after_its_end_has_not_ended() -> None:
+    events = made_events(sweep_of(), [Made({1: 0.5})])
+    assert read_search(events).ended
+    asked = next(e for e in events if e["event"] == "asked")
+    assert not read_search([*events, {**asked, "trial": "t0099", "number": 1}]).ended

@@ -232,3 +232,23 @@ def test_a_damaged_record_is_named_with_what_to_do(tmp_path: Path, text: str) ->
 
 def test_a_sweep_that_was_never_audited_has_no_re_runs(tmp_path: Path) -> None:
     assert read_reruns(tmp_path) == {}
+
+
+def test_what_violates_a_constraint_would_not_have_been_chosen() -> None:
+    bound = [{"metric": "spread.z", "at_least": 0.5}]
+    done = [
+        Made({1: 0.1, 4: 0.5}, more={"spread.z": 0.9}),
+        Made({1: 0.1, 4: 0.8}, more={"spread.z": 0.1}),  # the best, but infeasible
+    ]
+    trials = [*done, *[stopped(0.05, more={"spread.z": 0.9})] * 2]
+    searched = search(trials, constraints=bound, **RUNGS)
+    found = only(
+        searched,
+        rerun("t0002", {1: 0.05, 4: 0.9}, **{"spread.z": 0.1}),
+        rerun("t0003", {1: 0.05, 4: 0.6}, **{"spread.z": 0.9}),
+    )
+    assert {a.trial: a.above for a in found.audited} == {
+        "t0002": (), "t0003": ("cut-off", "median", "best"),
+    }  # fmt: skip
+    assert found.regret == pytest.approx(0.1)
+    assert found.audited[0].final == 0.9
