@@ -119,7 +119,7 @@ def _check_numbers(alpha: float | None, margin: float | None) -> None:
 def _of_sweep(folder: Path) -> Claims:
     from ablate.ledger import Ledger
     from ablate.report.claims import claims_of
-    from ablate.report.trials import opening
+    from ablate.report.trials import ending, opening
 
     ledger = folder / "ledger.jsonl"
     with user_errors():
@@ -130,6 +130,8 @@ def _of_sweep(folder: Path) -> Claims:
         if claims is None:
             planned = opening(events)["sweep"]["confirm"] is not None
             why = "is declared yet" if planned else "is to be confirmed: its file has no confirm"
+            if planned and ending(events) is not None:
+                why = "was confirmed before the sweep ended"
             refuse(f"{folder.name}: nothing {why}, and search scores are no result", 1)
     return claims
 

@@ -7,8 +7,8 @@ must say so.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,14 +17,15 @@ from ablate.report.trials import TrialRecord
 
 Matched = Literal["trials", "epochs", "arm_hours"]
 _FAR = 1.1  # of epochs and hours a tenth more is as good as equal: trials are not cut short in the middle
+_LEFT_ITS_SLOT = ("finished", "paused", "abandoned")
 _GAVE_A_RESULT = ("COMPLETE", "PRUNED", "COLLAPSED")
 
 
 @dataclass(frozen=True)
 class Spent:
     """The searches of one arm together. ``states`` counts trials; ``epochs`` were trained for them alone;
-    ``hours`` are the times from start to end of its trials, summed; ``closed`` maps replicates to why their
-    search asked for no more although trials were left; ``chosen`` maps replicates to the trial chosen."""
+    ``hours`` are those that its trials held slots, summed; ``closed`` maps replicates to why their search
+    asked for no more although trials were left; ``chosen`` maps replicates to the trial chosen."""
 
     arm: str
     searches: int
@@ -48,7 +49,7 @@ def matched_by(sweep: Mapping[str, Any]) -> Matched:
     return "epochs" if budget.get("epochs") is not None else "trials"
 
 
-def spent(events: Iterable[Event], records: Iterable[TrialRecord]) -> dict[str, Spent]:
+def spent(events: Sequence[Event], records: Iterable[TrialRecord]) -> dict[str, Spent]:
     """By arm, in the order in which they first asked; without arms there is one, "search"."""
     closed: dict[tuple[str, int], tuple[str, str]] = {}
     chosen: dict[tuple[str, int], str] = {}
@@ -58,11 +59,13 @@ def spent(events: Iterable[Event], records: Iterable[TrialRecord]) -> dict[str, 
                 closed[_key(event)] = (event["by"], event["reason"])
             case "chosen":
                 chosen[_key(event)] = event["trial"]
-            case "asked" if event["stage"] == "search":
-                closed.pop(_key(event), None)  # a raised budget opened it again
+            case "asked" if event["stage"] == "search":  # a raised budget opened it again
+                closed.pop(_key(event), None)
+                chosen.pop(_key(event), None)
+    held = _held(events)
     search = [record for record in records if record.stage == "search"]
     return {
-        arm: _spent(arm, [r for r in search if r.arm == arm], closed, chosen)
+        arm: _spent(arm, [r for r in search if r.arm == arm], held, closed, chosen)
         for arm in dict.fromkeys(r.arm for r in search)
     }
 
@@ -70,21 +73,38 @@ def spent(events: Iterable[Event], records: Iterable[TrialRecord]) -> dict[str, 
 def _spent(
     arm: str,
     records: list[TrialRecord],
+    held: Mapping[str, float],
     closed: Mapping[tuple[str, int], tuple[str, str]],
     chosen: Mapping[tuple[str, int], str],
 ) -> Spent:
-    seconds = sum(
-        max(0.0, r.ended - r.started) for r in records if r.started is not None and r.ended is not None
-    )
     return Spent(
         arm=arm,
         searches=len({r.replicate for r in records}),
         states=dict(sorted(Counter(r.state for r in records).items())),
         epochs=sum(r.own_epochs for r in records),
-        hours=seconds / 3600,
+        hours=sum(held.get(r.trial, 0.0) for r in records) / 3600,
         closed={replicate: why for (name, replicate), why in closed.items() if name == arm},
         chosen={replicate: trial for (name, replicate), trial in chosen.items() if name == arm},
     )
+
+
+def _held(events: Iterable[Event]) -> dict[str, float]:
+    """Seconds that each trial held slots; those of a driver that died count up to its last record."""
+    held: defaultdict[str, float] = defaultdict(float)
+    since: dict[str, float] = {}
+    last = 0.0
+    for event in events:
+        name, now = event["event"], float(event["time"])
+        if name == "resumed":
+            left, until = list(since), last
+        else:
+            left, until = [event["trial"]] if name in _LEFT_ITS_SLOT else [], now
+        for trial in left:
+            held[trial] += max(0.0, until - since.pop(trial, until))
+        if name == "started":
+            since[event["trial"]] = now
+        last = now
+    return held
 
 
 def _key(event: Event) -> tuple[str, int]:

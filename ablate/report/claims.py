@@ -12,18 +12,20 @@ confirmation trial; nothing is claimed without it. Controls are measured and sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ablate.ledger import Event
 from ablate.report.budgets import matched_by, spent, unequal
-from ablate.report.confirm import Confirmation, last
+from ablate.report.confirm import Confirmation, declaration
 from ablate.report.effects import Effect, effects
 from ablate.report.trials import TrialRecord, fold_trials
+from ablate.spec.arms import ArmsSpec
 from ablate.statistics.verdict import Comparison, Unit, Verdict, judge
 
+KIND_OF_HEAD = "kind of head"
 LEAST_REPLICATES = 6  # the exact sign-flip p of five cannot go below .0625
 
 
@@ -45,6 +47,7 @@ class Claims:
     their scores in ``metric`` on the seeds used. ``budgets`` says what else the searches of arms had not the
     same of, "" if nothing; ``labels`` what makes all claims weaker; ``notes`` what belongs to one comparison
     (see ``name_of``): what is missing, and unequal budgets. ``effects`` of factors are explored only.
+    ``subject`` is what independent searches allow to be called better.
     """
 
     unit: Unit
@@ -64,6 +67,7 @@ class Claims:
     labels: tuple[str, ...] = ()
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
+    subject: str = KIND_OF_HEAD
 
 
 def name_of(comparison: Comparison) -> str:
@@ -77,7 +81,7 @@ def claims_of(folder: Path, events: list[Event]) -> Claims | None:
     Per-example correctness is read from ``trials/<trial>/correct.npz``. None if nothing was declared to be
     confirmed (yet).
     """
-    declared = last(events, "declared")
+    declared = declaration(events)
     if declared is None or not declared["arms"]:
         return None
     records = list(fold_trials(events).values())
@@ -87,6 +91,7 @@ def claims_of(folder: Path, events: list[Event]) -> Claims | None:
     differing = _budgets(events, records, found)
     notes = {name_of(c): (*found.gaps(c), *differing.get(name_of(c), ([], []))[0]) for c in compared}
     realised = dict.fromkeys(said for _, others in differing.values() for said in others)
+    subject = subject_of(found.sweep)
     taken = {event["seeds"] for event in found.looked}
     return Claims(
         unit=found.unit,
@@ -103,25 +108,35 @@ def claims_of(folder: Path, events: list[Event]) -> Claims | None:
         looks=tuple(Look(k["seeds"], k["alpha"], k["seeds"] in taken) for k in declared["looks"]),
         digest=declared["digest"],
         budgets="; ".join(realised),
-        labels=(*weaker_labels(found.unit, found.replicates, verdicts), *_cut(found)),
+        labels=(*weaker_labels(found.unit, found.replicates, verdicts, subject), *_cut(found)),
         notes={name: said for name, said in notes.items() if said},
         effects=effects(found),
+        subject=subject,
     )
 
 
-def weaker_labels(unit: Unit, replicates: int, verdicts: Sequence[Verdict]) -> list[str]:
-    """What makes the claims weaker than "this kind of head is better"; none if there are no verdicts."""
+def subject_of(sweep: Mapping[str, Any]) -> str:
+    """What the arms of a sweep, or its references, differ in: arms need not be kinds of head."""
+    changes = list(ArmsSpec.model_validate(sweep["arms"]).settings.values()) if sweep.get("arms") else []
+    changes += (sweep.get("confirm") or {}).get("references", {}).values()
+    keys = [key for change in changes for key in change] or list(sweep["space"])
+    return KIND_OF_HEAD if any(key.split(".")[0] == "head" for key in keys) else "setting"
+
+
+def weaker_labels(unit: Unit, replicates: int, verdicts: Sequence[Verdict], subject: str) -> list[str]:
+    """What makes the claims weaker than "this ``subject`` is better"; none if there are no verdicts."""
     labels: list[str] = []
     if not verdicts:
         return labels
+    subjects = "kinds of head" if subject == KIND_OF_HEAD else f"{subject}s"
     if unit == "seed":
         labels.append(
-            "The unit is the seed: a verdict is on two configurations, not on kinds of head. That takes "
+            f"The unit is the seed: a verdict is on two configurations, not on {subjects}. That takes "
             f"independent replicates of the search, {LEAST_REPLICATES} or more."
         )
     elif replicates < LEAST_REPLICATES:
         labels.append(
-            f"{replicates} replicates are too few for a verdict on kinds of head; it takes "
+            f"{replicates} replicates are too few for a verdict on {subjects}; it takes "
             f"{LEAST_REPLICATES} or more."
         )
     measured = [v.comparison for v in verdicts if v.comparison.differences]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ablate.ledger import Event
 from ablate.report.correctness import Correctness
-from ablate.report.trials import TrialRecord, opening
+from ablate.report.trials import TrialRecord, ending, opening
 from ablate.statistics.verdict import Comparison, Unit
 
 _SCORED = ("COMPLETE", "COLLAPSED")  # a collapsed trial keeps its real score
@@ -39,7 +39,7 @@ class Confirmation:
 
     def __init__(self, folder: Path, events: list[Event], records: Iterable[TrialRecord]) -> None:
         """Raises ValueError if nothing has been declared."""
-        declared = last(events, "declared")
+        declared = declaration(events)
         if declared is None:
             raise ValueError("nothing has been declared to be confirmed")
         self.declared: dict[str, Any] = declared
@@ -49,7 +49,8 @@ class Confirmation:
         self.unit: Unit = "replicate" if self.replicates > 1 else "seed"
         self.records = {(r.arm, r.replicate, r.seed): r for r in records if r.stage == "confirm"}
         self.looked = _since(events, declared, "looked")
-        self.cut = _cut(events)
+        end = ending(events)
+        self.cut = "" if end is None else str(end["reason"])
         self.seeds, self.alpha = self._reached()
         self.parts = self._replicates() if self.unit == "replicate" else self.of_seeds()
         self._correct = Correctness(folder, self.metric)
@@ -142,9 +143,15 @@ def _arms(comparison: Comparison) -> tuple[str, str]:
     return comparison.arm, comparison.against
 
 
-def last(events: list[Event], name: str) -> Event | None:
-    """The last event called ``name``."""
-    return next((event for event in reversed(events) if event["event"] == name), None)
+def declaration(events: list[Event]) -> Event | None:
+    """What is to be confirmed; None if it has not been declared, or is void: a larger budget lets the search
+    go on, and choose again."""
+    for event in reversed(events):
+        if event["event"] == "declared":
+            return event
+        if event["event"] == "asked" and event["stage"] == "search":
+            break
+    return None
 
 
 def _since(events: Iterable[Event], start: Event, name: str) -> list[Event]:
@@ -156,13 +163,3 @@ def _since(events: Iterable[Event], start: Event, name: str) -> list[Event]:
         elif event["event"] == name:
             found.append(event)
     return found
-
-
-def _cut(events: list[Event]) -> str:
-    """Why an ended sweep did not do all that was planned; a retried trial sets it going again."""
-    for event in reversed(events):
-        if event["event"] == "ended":
-            return str(event["reason"])
-        if event["event"] == "retried":
-            break
-    return ""

@@ -54,5 +54,5 @@ def _read(path: Path, name: str) -> FloatArray | None:
     try:
         with np.load(path) as stored:
             return stored[name].astype(np.float64) if name in stored else None
-    except (OSError, ValueError, EOFError, BadZipFile):
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile):  # whatever a damaged file gives
         return None

@@ -24,7 +24,13 @@ NOT_DECLARED = (
     "Nothing was declared beforehand: these comparisons, this metric and this number of seeds may have been "
     "chosen because of the results."
 )
+UNPAIRED = (
+    "Runs of the same {unit} are compared as pairs; whether they shared initial weights, order of the data "
+    "and splits is not known."
+)
 _SHOWN = 8  # names in a message
+
+_SUBJECT = "method"  # nobody knows whether the arms are kinds of head
 
 
 class ForeignError(ValueError):
@@ -154,7 +160,11 @@ def claims_from(
     compared = [_compare(runs, arm, baseline, mode, unit) for arm in arms]
     verdicts = judge(compared, alpha=alpha, margin=margin, unit=unit)
     seeds = Counter((run.arm, run.replicate) for run in runs.values())
-    labels = [*weaker_labels(unit, replicates, verdicts), NOT_DECLARED]
+    labels = [
+        *weaker_labels(unit, replicates, verdicts, _SUBJECT),
+        UNPAIRED.format(unit=unit),
+        NOT_DECLARED,
+    ]
     if table.left_out:
         labels.append(f"{table.left_out} rows without an arm or a seed were left out.")
     if len(set(seeds.values())) > 1:
@@ -169,6 +179,7 @@ def claims_from(
         replicates=replicates,
         seeds_used=max(seeds.values()),
         seeds_planned=max(seeds.values()),
+        subject=_SUBJECT,
         scores={arm: _scores(runs, arm) for arm in (baseline, *arms)},
         labels=tuple(labels),
         notes={name_of(c): tuple(_gaps(runs, c, unit)) for c in compared if c.missing},

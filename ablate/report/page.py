@@ -90,7 +90,7 @@ def rich_table(head: list[str], rows: list[list[str]]) -> Table:
     """A table for the terminal; the first column on the left."""
     table = Table(show_edge=False, pad_edge=False)
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right")
+        table.add_column(Text(name), justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -14,9 +14,9 @@ from ablate.ledger import Event, Ledger
 from ablate.report.agreement import Agreement, agreement
 from ablate.report.budgets import Spent, spent
 from ablate.report.claims import Claims, claims_of
-from ablate.report.confirm import last
+from ablate.report.confirm import declaration
 from ablate.report.page import markdown, show
-from ablate.report.trials import TrialRecord, fold_trials, opening
+from ablate.report.trials import TrialRecord, ending, fold_trials, opening
 from ablate.spec.front import feasible, front, losses
 from ablate.spec.search import SearchSpec
 
@@ -80,7 +80,7 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
     confirm = [r for r in records.values() if r.stage == "confirm"]
     ended = [r for r in search if r.finished]
     spec = SearchSpec.model_validate(sweep["search"])
-    declared, end = last(events, "declared"), last(events, "ended")
+    declared, end = declaration(events), ending(events)
     objectives = (spec.objective, *spec.tradeoffs)
     single = not sweep.get("arms")
     searches = spent(events, search)

@@ -6,7 +6,7 @@ Both the tables of this room and the MLflow mirror read trials through this fold
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,14 @@ def natural_key(trial: str) -> tuple[str, int]:
     letters = re.match(r"\D*", trial)
     prefix = letters.group() if letters else ""
     return prefix, int(trial[len(prefix) :] or 0)
+
+
+def ending(events: Sequence[Event]) -> Event | None:
+    """The event that ended the sweep. None if it has not ended, or goes on: a trial was retried, or the
+    budget raised."""
+    last = (e for e in reversed(events) if e["event"] in ("ended", "asked", "retried"))
+    event = next(last, None)
+    return event if event is not None and event["event"] == "ended" else None
 
 
 def opening(events: list[Event]) -> Event:

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ablate.report.claims import LEAST_REPLICATES, Claims, name_of
+from ablate.report.claims import KIND_OF_HEAD, LEAST_REPLICATES, Claims, name_of
 from ablate.statistics.intervals import Interval
-from ablate.statistics.verdict import Verdict
+from ablate.statistics.verdict import Unit, Verdict
 
 Rows = tuple[list[str], list[list[str]]]
 
@@ -23,20 +23,23 @@ MEANINGS = {
 }
 
 
-def claim(v: Verdict) -> str:
-    """What may be said about one comparison, in a sentence without its full stop."""
+def claim(v: Verdict, subject: str = KIND_OF_HEAD) -> str:
+    """What may be said about one comparison, in a sentence without its full stop.
+
+    ``subject`` is what independent searches allow to be called better.
+    """
     match v.word:
         case "blocked":
             return f"no claim: {v.why}"
         case "inconclusive":
             return f"inconclusive: {v.why}"
         case "equivalent":
-            return f"equivalent: {v.why}{_too_few(v)}"
+            return f"equivalent: {v.why}{_too_few(v, subject)}"
         case _:
-            return _differs(v)
+            return _differs(v, subject)
 
 
-def _differs(v: Verdict) -> str:
+def _differs(v: Verdict, subject: str) -> str:
     c, n = v.comparison, len(v.comparison.differences)
     here = c.cells is None
     if v.unit == "seed":
@@ -44,22 +47,22 @@ def _differs(v: Verdict) -> str:
             return f"{c.arm} is {v.word} on this test set; for other images like these it is not established"
         return f"these two configurations differ: {c.arm} is {v.word}"
     if n < LEAST_REPLICATES:
-        return f"{c.arm} was {v.word} in these searches{_too_few(v)}"
+        return f"{c.arm} was {v.word} in these searches{_too_few(v, subject)}"
     where = " on this test set" if here else ""
-    return f"this kind of head is {v.word}{where}: {c.arm}, over {n} independent searches and their seeds"
+    return f"this {subject} is {v.word}{where}: {c.arm}, over {n} independent searches and their seeds"
 
 
-def _too_few(v: Verdict) -> str:
+def _too_few(v: Verdict, subject: str) -> str:
     n = len(v.comparison.differences)
     if v.unit == "seed" or n >= LEAST_REPLICATES:
         return ""
-    return f"; {n} replicates are too few for a verdict on this kind of head"
+    return f"; {n} replicates are too few for a verdict on this {subject}"
 
 
 def claim_items(claims: Claims) -> list[tuple[str, tuple[str, ...]]]:
     """A sentence for each comparison, with what belongs to it, and one for each control."""
     found: list[tuple[str, tuple[str, ...]]] = [
-        (f"{name_of(v.comparison)}: {claim(v)}.", claims.notes.get(name_of(v.comparison), ()))
+        (f"{name_of(v.comparison)}: {claim(v, claims.subject)}.", claims.notes.get(name_of(v.comparison), ()))
         for v in claims.verdicts
     ]
     return found + [(f"{name_of(v.comparison)}: a control, {_control(v)}.", ()) for v in claims.controls]
@@ -84,14 +87,16 @@ def verdict_rows(claims: Claims) -> Rows:
     over = f"{claims.unit}s and images" if wide else f"{claims.unit}s"
     head = ["comparison", "verdict", f"{claims.unit}s", "difference", f"{_percent(claims)} over {over}"]
     rows = [[*_measured(v, v.word, wide), _p(v.p_holm)] for v in claims.verdicts]
-    controls = [[*_measured(v, "control", wide), "-"] for v in claims.controls]
+    controls = [[*_measured(v, "control", wide, claims.unit), "-"] for v in claims.controls]
     return [*head, "p (Holm)"], rows + controls
 
 
-def _measured(v: Verdict, word: str, wide: bool) -> list[str]:
+def _measured(v: Verdict, word: str, wide: bool, unit: Unit | None = None) -> list[str]:
+    """``unit`` is that of the column, if it may be another than the verdict's: controls have seeds only."""
     c = v.comparison
     n, all_of_them = len(c.differences), len(c.differences) + len(c.missing)
     units = f"{n} of {all_of_them}" if c.missing else str(n)
+    units += "" if unit in (None, v.unit) else f" {v.unit}s"
     mean = f"{v.mean:+.4f}" if c.differences else "-"
     return [name_of(c), word, units, mean, _interval(v.wide if wide else v.interval)]
 
@@ -127,7 +132,9 @@ def _has_images(claims: Claims) -> bool:
 
 
 def _percent(claims: Claims) -> str:
-    return f"{(1 - claims.alpha) * 100:.3g}%"
+    level = 100 * (1 - claims.alpha)
+    each = (f"{level:.{digits}g}" for digits in range(3, 17))  # an early look's level is no 100%
+    return next(text for text in each if text != "100") + "%"
 
 
 def score_rows(claims: Claims) -> Rows:
@@ -212,7 +219,11 @@ def tree(claims: Claims) -> dict[str, Any]:
         "budgets": claims.budgets,
         "labels": list(claims.labels),
         "verdicts": [
-            {**_tree(v), "claim": claim(v), "notes": list(claims.notes.get(name_of(v.comparison), ()))}
+            {
+                **_tree(v),
+                "claim": claim(v, claims.subject),
+                "notes": list(claims.notes.get(name_of(v.comparison), ())),
+            }
             for v in claims.verdicts
         ],
         "controls": [_tree(v) for v in claims.controls],

@@ -29,6 +29,7 @@ def confirm_trial(state: SearchState) -> TrialState:
     step = state.ladder.popleft()
     spec = apply(state.arms[step.arm, step.replicate], {"seed": step.seed})
     trial, params = f"c{number:04d}", _params_in(state, spec)
+    state.climbed[step] = trial
     return TrialState(
         trial, number, "confirm", step.arm, step.replicate, step.seed, params, spec, spec_hash(spec)
     )

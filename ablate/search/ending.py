@@ -109,7 +109,7 @@ def share(state: SearchState, original: TrialState, trial: TrialState) -> list[E
 
 def after(state: SearchState) -> list[Event]:
     """What follows once trials have finished: a new generation, a look, the choice, or the end."""
-    decisions = [event for search in state.searches.values() for event in generation(state, search)]
+    decisions = [event for search in _with_paused(state) for event in generation(state, search)]
     decisions += _look(state)
     if state.unfinished_count or state.searching or state.ended is not None:
         return decisions
@@ -130,7 +130,7 @@ def _look(state: SearchState) -> list[Event]:
             needed = looks.seeds_of(state, looked)
             state.ladder = deque(step for step in state.ladder if step.seed in needed)
             for trial in state.unfinished():
-                if trial.state is None and trial.seed not in needed:
+                if trial.state is None and trial.stage == "confirm" and trial.seed not in needed:
                     reason = f"the look after {looked['seeds']} seeds settled every comparison"
                     decisions += finish(state, trial, "PRUNED", reason)
     return decisions
@@ -247,6 +247,14 @@ def _end(state: SearchState, reason: str) -> Event:
 
 
 # --- generations of a population ------------------------------------------------------------------------
+
+
+def _with_paused(state: SearchState) -> list[Search]:
+    """The searches of which a generation may be complete: one look at all trials, not one for each search."""
+    if not isinstance(state.sweep.search.scheduler, PBT):
+        return []
+    paused = {state.of(t).key for t in state.unfinished() if t.stage == "search" and t.paused is not None}
+    return [search for search in state.searches.values() if search.key in paused]
 
 
 def generation(state: SearchState, search: Search) -> list[Event]:

@@ -95,16 +95,18 @@ def _differences(state: SearchState, declared: Event, seeds: int) -> dict[str, t
     plan = state.sweep.confirm
     assert plan is not None
     found: dict[str, tuple[float, ...]] = {}
-    scores = _scores(state, declared["metric"])
+    metric = declared["metric"]
     sign = 1 if declared["mode"] == "max" else -1
     for arm, against in declared["comparisons"]:
         units: list[float] = []
         for replicate in range(declared["replicates"]):
-            steps = confirm.seeds(plan, replicate)[:seeds]
-            pairs = [(scores.get((arm, replicate, s)), scores.get((against, replicate, s))) for s in steps]
-            each = [sign * (a - b) for a, b in pairs if a is not None and b is not None]
-            if len(each) < len(steps):
-                return None
+            each: list[float] = []
+            for seed in confirm.seeds(plan, replicate)[:seeds]:
+                a = _score(state, confirm.Step(arm, replicate, seed), metric)
+                b = _score(state, confirm.Step(against, replicate, seed), metric)
+                if a is None or b is None:
+                    return None
+                each.append(sign * (a - b))
             units += each if declared["replicates"] == 1 else [math.fsum(each) / len(each)]
         found[_name(arm, against)] = tuple(units)
     return found
@@ -114,10 +116,10 @@ def _name(arm: str, against: str) -> str:
     return f"{arm} - {against}"
 
 
-def _scores(state: SearchState, metric: str) -> dict[tuple[str, int, int], float]:
-    found = {}
-    for trial in state.trials.values():
-        value = trial.metrics.get(metric)
-        if trial.stage == "confirm" and trial.state in ("COMPLETE", "COLLAPSED") and value is not None:
-            found[trial.arm, trial.replicate, trial.seed] = value
-    return found
+def _score(state: SearchState, step: confirm.Step, metric: str) -> float | None:
+    """What the trial of a step has scored; None if it has no score that is finite, as in the report."""
+    trial = state.trials.get(state.climbed.get(step, ""))
+    if trial is None or trial.state not in ("COMPLETE", "COLLAPSED"):
+        return None
+    value = trial.metrics.get(metric)
+    return value if value is not None and math.isfinite(value) else None

@@ -39,11 +39,11 @@ def refold(events: Sequence[Event]) -> tuple[SearchState, list[Event]]:
     for e in events:
         if e["event"] == "asked" and e["stage"] == "search":
             state.searches[e["arm"], e["replicate"]].recorded[e["number"]] = e["params"]
-    state.converged = _looks(events)
+    state.converged = _convergence(events)
     return _fold(state, events)
 
 
-def _looks(events: Sequence[Event]) -> dict[str, str]:
+def _convergence(events: Sequence[Event]) -> dict[str, str]:
     """Why the search had converged when a trial completed, "" if it had not, by trial.
 
     Without the last batch, which may lack its end.

@@ -130,6 +130,7 @@ class SearchState:
     cut: str = ""  # why not everything planned will be done
     arms: Arms = field(default_factory=dict)  # to be confirmed
     ladder: deque[Step] = field(default_factory=deque)
+    climbed: dict[Step, str] = field(default_factory=dict)  # steps taken from the ladder -> their trials
     declared: Event | None = None
     looked: list[Event] = field(default_factory=list)
     ended: Event | None = None
@@ -228,10 +229,11 @@ def begin(opened: Event) -> SearchState:
     if opened.get("event") != "opened":
         raise InvalidEvent(f"a ledger begins with opened, found {opened.get('event')}")
     sweep = SweepSpec.model_validate(opened["sweep"])
+    bases = sweep.bases  # made anew each time
     searches = [
         _search(sweep, arm, base, replicate, opened.get("warm", ()))
         for replicate in range(sweep.replicates)
-        for arm, base in sweep.bases.items()
+        for arm, base in bases.items()
     ]
     return SearchState(sweep, {search.key: search for search in searches}, opened["fence"])
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -66,8 +67,8 @@ class ArmsSpec(Spec):
                 raise wrong(f"{at}.{why[0]}", why[1])
             if name in RESERVED:
                 raise wrong(at, f"the names {', '.join(RESERVED)} are taken")
-        if len(self.settings) > MOST:
-            raise wrong("", f"at most {MOST} arms, found {len(self.settings)}")
+        if (count := self._count()) > MOST:
+            raise wrong("", f"at most {MOST} arms, found {count:,}")
         return self
 
     @property
@@ -117,6 +118,14 @@ class ArmsSpec(Spec):
         for factor, levels in self.factors.items():
             for level, changes in levels.items():
                 yield f"factors.{factor}.{level}", "", changes
+
+    def _count(self) -> int:
+        """Of arms, which are not made for it: a factorial may have more than there is memory for."""
+        if self.design == "full":
+            return prod(len(levels) for levels in self.factors.values())
+        if self.design == "half":
+            return 1 << len(self.factors) - 1
+        return len(self.each) or len(self.factors) + 1
 
     def _designed(self) -> Iterator[tuple[str, dict[str, str]]]:
         """(name, factor -> level) of each arm."""

@@ -26,7 +26,8 @@ class Spec(BaseModel):
 
 
 def _kind_first(tree: dict[str, Any]) -> dict[str, Any]:
-    ordered = {"kind": tree["kind"], **tree} if "kind" in tree else tree
+    # A mapping of names may hold one called "kind", and the order of levels and arms has a meaning.
+    ordered = {"kind": tree["kind"], **tree} if isinstance(tree.get("kind"), str) else tree
     return {k: _kind_first(v) if isinstance(v, dict) else v for k, v in ordered.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
@@ -10,16 +10,15 @@ from pydantic import ValidationError
 
 from ablate.spec.arms import ArmsSpec
 from ablate.spec.base import Spec
-from ablate.spec.draw import apply, why_not
+from ablate.spec.draw import apply
 from ablate.spec.errors import Mistake, SpecError
 from ablate.spec.explain import Finding, explain, steps
 from ablate.spec.layers import read_layers
 from ablate.spec.paths import slots
 from ablate.spec.points import check_points
 from ablate.spec.scheduler_check import budget_conflicts
-from ablate.spec.search_check import search_conflicts
 from ablate.spec.space_check import check_changes, check_space, check_space_of_arms, valid_entries
-from ablate.spec.sweep import SweepSpec, arm_conflicts, conflicts
+from ablate.spec.sweep import SweepSpec, arm_conflicts, conflicts, conflicts_of_searches, impossible_arms
 from ablate.spec.theory import TheorySpec
 from ablate.spec.trial import TrialSpec
 from ablate.spec.yaml_file import Node
@@ -38,12 +37,12 @@ def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepSpec
     raw = tree.plain()
     sweep, findings = _read(SweepSpec, raw)
     findings += check_changes(_get(raw, "confirm", "references"), ("confirm", "references"))
-    findings += _mistaken_arms(_get(raw, "arms"))
-    arms = None if findings else _part(raw, "arms")
-    if arms is None:
-        findings += check_space(raw.get("space"), raw.get("base"))
-    else:
+    findings += (in_arms := _mistaken_arms(_get(raw, "arms")))
+    arms = None if in_arms else _part(raw, "arms")
+    if arms is not None:
         findings += check_space_of_arms(raw.get("space"), raw.get("base"), arms.settings)
+    else:  # what arms that are wrong make of the base is not known
+        findings += check_space(raw.get("space"), None if raw.get("arms") else raw.get("base"))
     findings += _conflicts(raw, arms)
     if not findings and sweep is not None:
         findings += _invalid_points(sweep)
@@ -95,15 +94,6 @@ def _invalid_points(sweep: SweepSpec) -> list[Finding]:
     return found
 
 
-def _impossible_arms(arms: ArmsSpec, base: TrialSpec) -> Iterator[tuple[str, str]]:
-    for name, changes in arms.settings.items():
-        try:
-            apply(base, changes)
-        except ValueError as error:
-            at = f"arms.each.{name}" if arms.each else "arms.factors"
-            yield at, f"the arm {name} is no trial: {why_not(error)}"
-
-
 def _conflicts(raw: Any, arms: ArmsSpec | None) -> list[Finding]:
     """Contradictions between parts of a sweep, among the parts that are themselves right."""
     part = {key: _part(raw, key) for key in _PARTS}
@@ -121,11 +111,11 @@ def _conflicts(raw: Any, arms: ArmsSpec | None) -> list[Finding]:
     more: list[tuple[str, str]] = []
     if arms is not None or raw.get("arms") is None:
         more += arm_conflicts(arms, base, space, part["search"], part["confirm"])
-    bases = [base]
+    bases: dict[str, TrialSpec | None] = {"": base}
     if arms is not None and base is not None:
-        more += (impossible := list(_impossible_arms(arms, base)))
-        bases = [] if impossible else [apply(base, changes) for changes in arms.settings.values()]
-    more += dict.fromkeys(c for trial in bases for c in search_conflicts(part["search"], space, trial))
+        more += (impossible := list(impossible_arms(arms, base)))
+        bases = {} if impossible else {arm: apply(base, c) for arm, c in arms.settings.items()}
+    more += conflicts_of_searches(part["search"], space, bases)
     if part["search"] is not None:
         more += budget_conflicts(part["search"], part["resources"].gpus if part["resources"] else None)
     return [Finding(tuple(steps(at, raw)), message) for at, message in (*found, *more)]

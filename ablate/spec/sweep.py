@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from ablate.spec.arms import RESERVED, ArmsSpec, touches
-from ablate.spec.base import Spec, wrong
-from ablate.spec.draw import apply
+from ablate.spec.base import Spec, flatten, wrong
+from ablate.spec.draw import RIVALS, SPARSITY, SWITCH, always, apply, contains, deciders, why_not
 from ablate.spec.paths import keys
 from ablate.spec.scheduler import SchedulerSpec
 from ablate.spec.scheduler_check import budget_conflicts, scheduler_conflicts
@@ -20,6 +20,7 @@ from ablate.spec.space import Distribution
 from ablate.spec.trial import MeasureSpec, OptimSpec, TrialSpec
 
 ONLY = "search"  # the arm of a sweep without arms
+_LAST_SEED = 2**31 - 1
 
 
 class ConfirmSpec(Spec):
@@ -148,11 +149,11 @@ class SweepSpec(Spec):
         )
         compared = arm_conflicts(self.arms, base, self.space, search, self.confirm)
         budget = budget_conflicts(search, self.resources.gpus)
-        for at, message in chain(found, budget, compared):
+        impossible = impossible_arms(self.arms, base)
+        for at, message in chain(impossible, found, budget, compared):
             raise wrong(at, message)
-        for trial in self.bases.values():
-            for at, message in search_conflicts(search, self.space, trial):
-                raise wrong(at, message)
+        for at, message in conflicts_of_searches(search, self.space, self.bases):
+            raise wrong(at, message)
         return self
 
     @property
@@ -212,16 +213,22 @@ def arm_conflicts(
     """Yield (dotted key, message) where arms contradict the rest of a sweep; None: not known, or none."""
     if confirm is not None and confirm.seeds < 2 and (arms is None or arms.replicates == 1):
         yield "confirm.seeds", "must be at least 2, or there is no spread to judge by; found 1"
+    replicates = 1 if arms is None else arms.replicates
+    if confirm is not None and (last := confirm.first_seed + confirm.seeds * replicates - 1) > _LAST_SEED:
+        yield "confirm.first_seed", f"the last seed would be {last}, and {_LAST_SEED} is the greatest"
+    if base is not None and (last := base.seed + replicates - 1) > _LAST_SEED:
+        yield "base.seed", f"that of the last replicate would be {last}, and {_LAST_SEED} is the greatest"
     if arms is None:
         if not space:
             yield "space", "is empty: there is nothing to search, and no arms to compare"
         return
     yield from _not_nuisance(arms, space)
+    yield from _undone(arms, base, space)
     if search is not None and search.converged is not None:
         yield "search.converged", "would end the searches of arms at unequal budgets; leave it out"
     if search is not None and search.scheduler.kind != "none":
         for name, changes in arms.settings.items():
-            if any(touches(key, "optim.epochs") for key in changes):
+            if any(touches(key, "optim.epochs") for key in changes) or _other_epochs(base, changes):
                 yield (
                     "search.scheduler",
                     f"the arm {name} has epochs of its own: use none, which stops nobody",
@@ -241,6 +248,67 @@ def arm_conflicts(
                 f"seeds must be fresh, but {confirm.first_seed}..{last} and the searches' {searched[0]}.."
                 f"{searched[-1]} overlap",
             )
+
+
+def impossible_arms(arms: ArmsSpec | None, base: TrialSpec) -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, message) for arms that are no trials."""
+    for name, changes in arms.settings.items() if arms is not None else ():
+        try:
+            apply(base, changes)
+        except ValueError as error:
+            at = f"arms.each.{name}" if arms is not None and arms.each else "arms.factors"
+            yield at, f"the arm {name} is no trial: {why_not(error)}"
+
+
+def conflicts_of_searches(
+    search: SearchSpec | None, space: dict[str, Distribution], bases: Mapping[str, TrialSpec | None]
+) -> Iterator[tuple[str, str]]:
+    """``search_conflicts`` around every base; what is wrong in some arms only names them."""
+    found = {arm: dict.fromkeys(search_conflicts(search, space, base)) for arm, base in bases.items()}
+    first = next(iter(found), None)
+    for arm, here in found.items():
+        for at, message in here:
+            if any((at, message) not in others for others in found.values()):
+                yield at, f"in the arm {arm}: {message}"
+            elif arm == first:
+                yield at, message
+
+
+def _other_epochs(base: TrialSpec | None, changes: Mapping[str, Any]) -> bool:
+    """Whether an arm trains for other epochs than ``base``, if only because its optimiser is of another kind
+    and so starts from that kind's defaults."""
+    try:
+        return base is not None and apply(base, changes).optim.epochs != base.optim.epochs
+    except ValueError:
+        return False  # told elsewhere
+
+
+def _undone(
+    arms: ArmsSpec, base: TrialSpec | None, space: dict[str, Distribution]
+) -> Iterator[tuple[str, str]]:
+    """What a draw from the space would take back of an arm: arms would be equal that are named apart."""
+    for arm, changes in arms.settings.items():
+        try:
+            drawn = set() if base is None else set(always(space, apply(base, changes)))
+        except ValueError:
+            drawn = set()  # told elsewhere
+        for key, entry in space.items():
+            if key in changes:
+                continue  # told by _not_nuisance
+            lost = (name for name, value in flatten(changes) if _takes_back(key, entry, name, value, drawn))
+            if (name := next(lost, None)) is not None:
+                yield f"space.{key}", f"would undo {name}, which the arm {arm} sets; leave out one of the two"
+
+
+def _takes_back(key: str, entry: Distribution, name: str, value: Any, drawn: set[str]) -> bool:
+    """Whether drawing ``key`` loses ``value``, which an arm gives ``name``; ``drawn`` are keys that the arm
+    surely draws. A value that is itself drawn is where the arm starts from, unless it is a kind."""
+    if key.endswith(".kind"):
+        return key == name or key in deciders(name)
+    if value is None:
+        return key in drawn and key.startswith(f"{name}.")
+    removes = key == SWITCH and contains(entry, None) and name.startswith(f"{SPARSITY}.") and name != key
+    return removes or RIVALS.get(key) == name
 
 
 def _not_nuisance(arms: ArmsSpec, space: dict[str, Distribution]) -> Iterator[tuple[str, str]]:

@@ -206,7 +206,7 @@ def duration(seconds: float) -> str:
 
 
 def _panel(p: Progress) -> RenderableType:
-    stage = "search closed" if p.closed and not p.declared else p.stage
+    stage = "search closed" if p.over and not (p.declared or p.ended) else p.stage
     head = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, p.planned), completed=p.done, width=30)
     head.add_row(Text(p.sweep["name"], style="bold"), Text(stage), bar, Text(_count(p)))

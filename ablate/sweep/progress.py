@@ -34,6 +34,7 @@ class Progress:
     spent: Spent = field(default_factory=Spent)
     best: TrialRecord | None = None  # completed, of the search, and violating no constraint
     _search_spec: SearchSpec | None = None
+    _compared: tuple[str, ...] = ()  # names of arms
     _paid: dict[str, int] = field(default_factory=dict)  # search trial -> the furthest epoch it reported
 
     def update(self, event: Event) -> None:
@@ -45,6 +46,8 @@ class Progress:
             case "opened":
                 self.sweep, self.began = event["sweep"], event["time"]
                 self._search_spec = SearchSpec.model_validate(self.sweep["search"])
+                arms = self.sweep["arms"]
+                self._compared = tuple(ArmsSpec.model_validate(arms).settings) if arms else ()
             case "resumed":
                 self.began, self.reports = event["time"], 0
                 self.sweep = changed(self.sweep, event["changes"])
@@ -115,6 +118,19 @@ class Progress:
         return self.declared is not None or self.closed.keys() >= set(self._searches())
 
     @property
+    def why_closed(self) -> str:
+        """Why searches ask no more, "" while all do; where not all for one reason, which of them."""
+        found: dict[str, list[str]] = {}
+        for (arm, replicate), event in self.closed.items():
+            name = f"{arm} replicate {replicate}" if replicate else arm
+            found.setdefault(event["reason"], []).append(name)
+        every = len(self._searches())
+        return "; ".join(
+            reason if len(names) == every else f"{', '.join(names)}: {reason}"
+            for reason, names in found.items()
+        )
+
+    @property
     def duplicates(self) -> dict[str, str]:
         """Trials that were not run, and whose result each takes."""
         return {r.trial: r.duplicate_of for r in self.records.values() if r.duplicate_of}
@@ -178,10 +194,12 @@ class Progress:
         usual = sum(ended) / len(ended) if ended else full
         waiting = self._search_trials() - len(self._search()) + len(search) - len(ended)
         left = waiting * usual - sum(min(usual, r.own_epochs) for r in search if not r.finished)
-        for arm, trials in self._ladder().items():
-            ladder = [r for r in self.records.values() if r.stage == "confirm" and r.arm == arm]
-            each = 1 if arm in self._confirm().get("controls", ()) else full
-            left += each * trials - sum(each if r.finished else r.epochs for r in ladder)
+        controls, ladder = self._confirm().get("controls", ()), self._ladder()
+        each = {arm: 1 if arm in controls else full for arm in ladder}
+        left += sum(each[arm] * trials for arm, trials in ladder.items())
+        for r in self.records.values():
+            if r.stage == "confirm" and r.arm in each:
+                left -= each[r.arm] if r.finished else r.epochs
         return max(0.0, left)
 
     def _confirm(self) -> dict[str, Any]:
@@ -189,11 +207,7 @@ class Progress:
 
     def _searches(self) -> list[tuple[str, int]]:
         """Arm and replicate of each search."""
-        return [(arm, r) for r in range(self._replicates()) for arm in self._compared() or [SEARCH]]
-
-    def _compared(self) -> list[str]:
-        arms = self.sweep["arms"]
-        return list(ArmsSpec.model_validate(arms).settings) if arms else []
+        return [(arm, r) for r in range(self._replicates()) for arm in self._compared or (SEARCH,)]
 
     def _replicates(self) -> int:
         return int(self.sweep["arms"]["replicates"]) if self.sweep["arms"] else 1
@@ -203,8 +217,8 @@ class Progress:
         plan = self._confirm()
         if not plan or (self.ended and not self.declared):
             return {}
-        names = self._compared() or ["best", *plan["references"]]
-        names = list(self.declared["arms"]) if self.declared else [*names, *plan["controls"]]
+        names = self._compared or ("best", *plan["references"])
+        names = tuple(self.declared["arms"]) if self.declared else (*names, *plan["controls"])
         if self.looked and self.looked["stop"]:
             return dict(Counter(r.arm for r in self.records.values() if r.stage == "confirm"))
         return {n: plan["seeds"] * (1 if n in plan["controls"] else self._replicates()) for n in names}

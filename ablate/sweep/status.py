@@ -109,7 +109,7 @@ def status_of(folder: Path) -> Status:
         params=best.params if best else None,
         front=tuple(progress.front()),
         budget=progress.budget(),
-        closed="; ".join(dict.fromkeys(e["reason"] for e in progress.closed.values())) or None,
+        closed=progress.why_closed or None,
         ended=progress.ended["reason"] if progress.ended else None,
         seconds_left=progress.seconds_left() if driver and not progress.ended else None,
         last=progress.now,

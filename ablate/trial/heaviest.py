@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ablate.model import build_encoder
+from ablate.model.methods import build_method
 from ablate.spec.draw import apply, contains, draw, lookup, why_not
 from ablate.spec.space import Choice, Distribution, IntRange, Scalar
 from ablate.spec.sweep import SweepSpec
@@ -25,12 +26,13 @@ def heaviest(sweep: SweepSpec) -> tuple[TrialSpec, str]:
     their greatest; of encoders of several kinds it is the one whose layers give most numbers for an image,
     which training keeps; all else is as in the base, or the first that the space allows. If the space has no
     such trial (some greatest values exclude each other), it is the base, and the words say so. With arms it
-    is that of the arm whose layers give most. References of confirm are not looked at.
+    is that of the arm whose encoder's layers give most numbers for a batch, and of equal ones of the arm with
+    the most weights. References of confirm are not looked at.
     """
     if sweep.arms is None:
         return _heaviest_around(sweep.base, sweep.space)
     found = {arm: _heaviest_around(base, sweep.space) for arm, base in sweep.bases.items()}
-    arm = max(found, key=lambda name: _activations(found[name][0]))
+    arm = max(found, key=lambda name: _needed(found[name][0]))
     spec, words = found[arm]
     return spec, f"{words}, of the arm {arm}"
 
@@ -87,6 +89,12 @@ def _greatest(entry: Distribution) -> int | None:
         numbers = [value for value in entry.choice if type(value) is int]
         return max(numbers) if len(numbers) == len(entry.choice) else None
     return None
+
+
+def _needed(trial: TrialSpec) -> tuple[int, int]:
+    """Numbers that its encoder gives for a batch, and those of its weights, copies with momentum included."""
+    weights = build_method(trial, classes=2).state_dict().values()  # the data are not read here
+    return _activations(trial) * trial.optim.batch, sum(w.numel() for w in weights)
 
 
 @torch.no_grad()

@@ -411,7 +411,7 @@ def test_the_level_of_an_early_look_is_not_said_to_be_100(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"loss.temperature": 0.1}, "this setting is better: deep"),
-    ({"head": {"kind": "directclr"}}, "this kind of head is better: deep"),
+    ({"head.depth": 3}, "this kind of head is better: deep"),
 ])  # fmt: skip
 def test_arms_that_differ_in_something_else_are_not_called_heads(
     tmp_path: Path, change: dict[str, Any], said: str

@@ -193,3 +193,18 @@ def test_a_population_lives_in_each_arm() -> None:
     children = [t for t in course.state.trials.values() if t.parent]
     assert sorted(t.arm for t in children) == ["deep", "wide"]
     assert all(course.state.trials[t.parent or ""].arm == t.arm for t in children)
+
+
+@pytest.mark.parametrize("sampler", [
+    {"kind": "random"}, {"kind": "qmc"}, {"kind": "tpe", "startup": 1}, {"kind": "gp", "startup": 1},
+    {"kind": "nsga2", "population": 2}, {"kind": "grid"}, {"kind": "exhaustive"},
+], ids=lambda s: s["kind"])  # fmt: skip
+def test_every_sampler_takes_a_space_with_nothing_in_it(sampler: dict[str, Any]) -> None:
+    course = play(Course(trials=3, arms=ARMS, space={}, sampler=sampler, confirm=CONFIRM), by_quality)
+    assert len([e for e in course.decided("asked") if e["stage"] == "confirm"]) == 14
+    ran = {e["trial"] for e in course.decided("started")}
+    assert Counter(t.arm for t in course.state.trials.values() if t.id in ran and t.stage == "search") == {
+        "deep": 1,
+        "wide": 1,
+    }
+    replayed(course)

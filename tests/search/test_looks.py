@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -154,3 +155,35 @@ def test_the_looks_do_not_depend_on_the_slots(noise: list[float], slots: int) ->
     assert [spec_hash(t.spec) for t in one.state.trials.values() if t.spec] == [
         spec_hash(t.spec) for t in other.state.trials.values() if t.spec
     ][: len(one.state.trials)]
+
+
+def test_a_look_leaves_a_search_trial_alone_that_runs_again() -> None:
+    """Its seed is none of those looked at, but it is not the look's to end."""
+    course, score = Course(trials=2, arms=ARMS, confirm=LOOKS), ahead(0.1, 0.01)
+    lost = course.start().id
+    course.end(lost, "FAILED")
+    while course.state.declared is None:
+        step(course, course.start().id, score)
+    course.happens("retried", trial=lost, epoch=0)
+    assert course.start("z").id == lost
+    while not course.decided("looked"):
+        step(course, course.start().id, score)
+    assert course.decided("looked")[0]["stop"]
+    assert course.state.trials[lost].state is None
+    assert course.state.ended is None
+    step(course, lost, score)
+    assert course.state.trials[lost].state == "COMPLETE"
+    assert course.state.ended is not None
+    replayed(course)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_a_missing_one(bad: float) -> None:
+    """Above 16 seeds, where signs are sampled, one NaN would give the smallest p that there is."""
+
+    def score(trial: TrialState) -> float:
+        return bad if (trial.arm, trial.seed) == ("wide", 1003) else by_quality(trial)
+
+    plan = {"seeds": 17, "first_seed": 1000, "controls": ()}
+    course = play(Course(trials=1, arms=ARMS, confirm=plan), score)
+    assert course.decided("looked") == []

@@ -166,3 +166,98 @@ def test_leave_one_out_and_add_one_in() -> None:
 def test_arms_that_make_no_design_are_refused(arms: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ArmsSpec.model_validate(arms)
+
+
+def test_more_arms_than_there_is_memory_for_are_counted_and_not_made() -> None:
+    factors = {f"f{i}": {"off": {}, "on": {f"k{i}": 1}} for i in range(40)}
+    with pytest.raises(ValueError, match="at most 64 arms, found 1,099,511,627,776"):
+        made("full", factors)
+    with pytest.raises(ValueError, match="at most 64 arms, found 549,755,813,888"):
+        made("half", factors)
+    assert len(made("add-one-in", factors).settings) == 41
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("trials: 8", "trials: 0", "search.trials"),
+    ("lr: 1e-1, epochs: 8", "lr: 1e-1, epochs: 8, momentun: 1.0", "did you mean 'momentum'?"),
+], ids=lambda text: text[:20])  # fmt: skip
+def test_a_mistake_elsewhere_does_not_make_the_space_wrong(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    """Whether a key of the space has a meaning is told by the arms, not by the base."""
+    (found,) = mistakes(tmp_path, ARMS.replace(old, new, 1))
+    assert words in found
+
+
+def test_mistakes_of_arms_and_of_the_space_are_told_together(tmp_path: Path) -> None:
+    text = ARMS.replace("mlp: {}", "mlp: {head.dept: 3}").replace("optim.lr: {f", "optim.lrr: {f")
+    found = mistakes(tmp_path, text)
+    for name in ("head.depth", "optim.lr"):
+        assert any(f"did you mean {name!r}" in line for line in found)
+    assert not any(line.startswith("1:") or "not a key of" in line or "never holds" in line for line in found)
+
+
+NOTHING_LOST = """\
+name: arms
+question: Does the head matter?
+base:
+  data: {kind: scattered-digits}
+  head: {kind: mlp, depth: 2}
+  optim: {kind: sgd, lr: 1e-1, epochs: 8}
+arms: {baseline: a, each: {a: {A}, b: {}}}
+space: {K: {V, role: nuisance}}
+search: {trials: 8}
+"""
+
+
+@pytest.mark.parametrize(("arm", "key", "values", "lost"), [
+    ("head.depth: 3", "head.kind", "choice: [mlp, directclr]", "head.depth"),
+    ("head: {kind: linear}", "head.kind", "choice: [mlp, linear]", "head.kind"),
+    ("loss.margin.angular: 0.2", "loss.kind", "choice: [infonce, spectral]", "loss.margin.angular"),
+    ("head.sparsity: {penalty: l1, weight: 0.1}", "head.sparsity.shrink", "float: [0.1, 1]",
+     "head.sparsity.weight"),
+    ("head.sparsity: {penalty: l1, weight: 0.1}", "head.sparsity.penalty", "choice: [null, l1]",
+     "head.sparsity.weight"),
+    ("head.sparsity: null", "head.sparsity.shrink", "float: [0.1, 1]", "head.sparsity"),
+    ("head.sparsity: null", "head.sparsity.shrink", "float: [0.1, 1], when: {head.kind: mlp}",
+     "head.sparsity"),
+])  # fmt: skip
+def test_a_space_that_takes_back_what_an_arm_sets_is_refused(
+    tmp_path: Path, arm: str, key: str, values: str, lost: str
+) -> None:
+    """Otherwise arms would be compared that are the same trial under two names."""
+    text = NOTHING_LOST.replace("{A}", f"{{{arm}}}").replace("K", key).replace("V", values)
+    found = mistakes(tmp_path, text)
+    assert any(line.startswith("8:") and f"would undo {lost}, which the arm a sets" in line for line in found)
+
+
+def test_what_an_arm_gives_may_be_where_its_search_starts(tmp_path: Path) -> None:
+    arm = "head.sparsity: {penalty: l1, shrink: 0.1}"
+    text = NOTHING_LOST.replace("{A}", f"{{{arm}}}").replace("K", "head.sparsity.shrink")
+    load(tmp_path, text.replace("V", "float: [0.1, 1], when: {head.sparsity.penalty: l1}"))
+
+
+def test_an_optimiser_of_another_kind_brings_epochs_of_its_own(tmp_path: Path) -> None:
+    """Its section starts from that kind's defaults, whose epochs are not those of the base."""
+    found = mistakes(tmp_path, ARMS.replace("mlp: {}", "mlp: {optim.kind: adamw, optim.lr: 1e-3}"))
+    assert any("the arm mlp has epochs of its own" in line for line in found)
+
+
+def test_a_search_that_does_not_suit_one_arm_names_it(tmp_path: Path) -> None:
+    points = "  trials: 8\n  points: [{head.subvector: 8}]\n"
+    found = mistakes(tmp_path, ARMS.replace("  trials: 8\n", points))
+    assert len(found) == 2
+    assert any("in the arm mlp: is not drawn at this point" in line for line in found)
+    assert any("in the arm sparse: is not drawn at this point" in line for line in found)
+
+
+def test_the_last_seed_of_confirmation_is_a_seed(tmp_path: Path) -> None:
+    load(tmp_path, ARMS.replace("confirm: {", "confirm: {first_seed: 2147483640, "))
+    (found,) = mistakes(tmp_path, ARMS.replace("confirm: {", "confirm: {first_seed: 2147483641, "))
+    assert "the last seed would be 2147483648" in found
+
+
+def test_a_level_or_factor_called_kind_keeps_its_place_on_record() -> None:
+    """Which level is first decides which arm is the baseline."""
+    arms = made("full", {"depth": FACTORS["depth"], "kind": {"usual": {}, "kind": {"head.norm": "none"}}})
+    assert list(ArmsSpec.model_validate(arms.as_dict()).settings) == list(arms.settings)

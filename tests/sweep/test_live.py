@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ablate.sweep.live import LiveView
 from ablate.sweep.progress import Progress
-from tests.report.made_sweep import Made
+from ablate.sweep.status import status_of
+from tests.report.made_sweep import ARMS, Made
 
 
 def plain_lines(made: Made, since: float = 0.0) -> list[str]:
@@ -147,3 +149,23 @@ def test_what_else_may_happen_is_told(caplog: pytest.LogCaptureFixture) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for said in ("search closed", "1 paused", "the search asks for no more trials: stopped by the operator"):
         assert said in shown
+
+
+def test_one_arm_that_asks_no_more_has_not_closed_the_search(tmp_path: Path) -> None:
+    made = Made(arms=ARMS).search(closed={"plain": "its hours are spent"})
+    closed = next(i for i, e in enumerate(made.events) if e["event"] == "closed")
+    made.events = made.events[: closed + 1]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, _environ={"TERM": "xterm"})
+    with LiveView(console, since=0.0) as panel:
+        for event in made.events:
+            panel(event)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "the search (plain) asks for no more trials: its hours are spent" in shown
+    assert "search closed" not in shown
+    assert status_of(made.write(tmp_path / "made")).closed == "plain: its hours are spent"
+
+
+def test_of_arms_all_closed_for_one_reason_it_is_told_once(tmp_path: Path) -> None:
+    why = "stopped by the operator"
+    made = Made(arms={**ARMS, "replicates": 2}).search(closed={"plain": why, "deep": why})
+    assert status_of(made.write(tmp_path / "made")).closed == why

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ablate.data import dataset
 from ablate.spec import identity
+from ablate.spec.draw import lookup
 from ablate.spec.identity import code_digest, spec_hash
 from ablate.spec.trial import TrialSpec
 from ablate.trial import TrialRun, packing
@@ -255,6 +256,18 @@ def test_greatest_values_that_exclude_each_other_leave_the_base_and_are_told() -
     assert spec == made.base
     assert what.startswith("the base trial, since the greatest of the space is impossible: ")
     assert "subvector" in what
+
+
+@pytest.mark.parametrize(("changes", "key"), [
+    ({"optim.batch": 512}, "optim.batch"), ({"head.hidden": 4096}, "head.hidden"),
+    ({"method": {"kind": "moco-v2"}}, "method.kind"),
+], ids=["batch", "head", "method"])  # fmt: skip
+def test_of_arms_it_is_the_one_that_needs_most(changes: dict[str, Any], key: str) -> None:
+    """Also where the encoder, whose layers are counted, is the same."""
+    made = sweep(arms={"baseline": "light", "each": {"light": {}, "heavy": changes}})
+    spec, what = heaviest(made)
+    assert lookup(spec.as_dict(), key) == lookup(made.bases["heavy"].as_dict(), key)
+    assert what.endswith("of the arm heavy")
 
 
 # --- what is recorded ------------------------------------------------------------------------------------

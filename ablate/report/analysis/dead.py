@@ -141,12 +141,12 @@ def upper_bound(f: float, groups: int, trials: int) -> float:
 def _objective(searched: Searched, arm: str) -> tuple[dict[str, float], str]:
     """Scores by trial where they compare, and where that is. A collapsed trial is worse than all others."""
     trials = [t for t in searched.of(arm) if not (t.repeat or t.inherited or t.state == "FAILED")]
-    pruned = [t for t in trials if t.state == "PRUNED"]
+    # One that the operator ended before its first report says nothing, and must not set the epoch.
+    pruned = [t for t in trials if t.state == "PRUNED" and t.curve]
     if not pruned:
         scores = {t.trial: t.score for t in trials if t.score is not None}
         return _with_collapsed(scores, trials), "the end"
-    epochs = [t.stopped if t.stopped is not None else max(t.curve, default=0) for t in pruned]
-    first = min(epochs)
+    first = min(t.stopped if t.stopped is not None else max(t.curve) for t in pruned)
     at = {t.trial: t.curve[first] for t in trials if first in t.curve}
     return _with_collapsed(at, trials), f"epoch {first}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.ledger import Event
-from ablate.report.trials import TrialRecord, fold_trials, opening
+from ablate.report.trials import TrialRecord, ending, fold_trials, opening
 from ablate.spec.front import feasible
 from ablate.spec.sampler import CMAES, GP, NSGA2, QMC, TPE, Exhaustive, Grid, RandomSampler
 from ablate.spec.space import Choice, Distribution, IntRange
@@ -123,7 +123,7 @@ def read_search(events: list[Event]) -> Searched:
         trial = _trial(records[name], asked[name], stopped.get(name), sweep)
         pools.setdefault((trial.arm, trial.replicate), []).append(trial)
     found = tuple(Pool(arm, replicate, tuple(t)) for (arm, replicate), t in pools.items() if t)
-    return Searched(sweep, found, any(e["event"] == "ended" for e in events))
+    return Searched(sweep, found, ending(events) is not None)
 
 
 def _trial(record: TrialRecord, asked: Event, stopped: int | None, sweep: SweepSpec) -> SearchTrial:

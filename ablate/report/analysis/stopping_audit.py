@@ -4,11 +4,13 @@ Pure: which trials to train again (``pick``), and what their whole curves say (`
 does the training. Everything is within an arm, and each stopped trial is judged against its own search.
 
 What a stopped trial would have come to is compared with the final scores of those that its search carried to
-the end (completed trials, each configuration once):
+the end (completed trials that meet every constraint, each configuration once):
 
 - ``cut-off``: better than the worst of them: it was stopped in favour of a worse one;
 - ``median``: better than half of them. This is called a false kill;
 - ``best``: better than the best of them: the search would have chosen it.
+
+One that meets not every constraint in the end passes none of these.
 
 Each rate has a Wilson 95% interval; it is of the audited trials, which are spread evenly over the rungs and
 so come from late rungs more often than stopped trials do. ``regret`` is how far the best audited trial lies
@@ -32,6 +34,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.report.analysis.pools import NoAnalysis, Searched, SearchTrial
+from ablate.spec.front import feasible
 from ablate.spec.scheduler import ASHA, HyperBand
 
 FOLDER = "audit"  # below that of the sweep
@@ -219,15 +222,16 @@ def _of_arm(searched: Searched, arm: str, reruns: Mapping[str, Rerun]) -> ArmAud
     failed = tuple(name for name, rerun in again.items() if rerun.state == "FAILED")
     judged = [t for t in stopped if t.trial in again and t.trial not in failed]
     finals = {t.trial: _final(searched, again[t.trial]) for t in judged}
+    merits = {t.trial: _merit(searched, again[t.trial]) for t in judged}
     ended = {r: _completed(trials, r) for r in {t.replicate for t in trials}}
     audited = tuple(
-        _audited(searched, t, again[t.trial], finals[t.trial], ended[t.replicate]) for t in judged
+        _audited(searched, t, again[t.trial], merits[t.trial], ended[t.replicate]) for t in judged
     )
     comparable = [t for t in judged if ended[t.replicate]]
     rates = regret = None
     if comparable:
         rates = {name: wilson(sum(name in a.above for a in audited), len(comparable)) for name in THRESHOLDS}
-        regret = max(0.0, *(finals[t.trial] - max(ended[t.replicate]) for t in comparable))
+        regret = max(0.0, *(merits[t.trial] - max(ended[t.replicate]) for t in comparable))
     return ArmAudit(
         arm,
         len(stopped),
@@ -247,6 +251,14 @@ def _final(searched: Searched, rerun: Rerun) -> float:
     return _score(searched, rerun.curve[max(rerun.curve)])
 
 
+def _merit(searched: Searched, rerun: Rerun) -> float:
+    """The score at the end, if the search could have chosen it; else below all others."""
+    ended: dict[str, float] = {}
+    for _, row in sorted(rerun.curve.items()):
+        ended |= row
+    return _final(searched, rerun) if feasible(searched.sweep.search, ended) else -math.inf
+
+
 def _score(searched: Searched, row: Mapping[str, float]) -> float:
     objective = searched.sweep.search.objective
     value = row.get(objective.metric, math.nan)
@@ -257,11 +269,11 @@ def _score(searched: Searched, row: Mapping[str, float]) -> float:
 
 def _completed(trials: Sequence[SearchTrial], replicate: int) -> list[float]:
     own = [t for t in trials if t.replicate == replicate and not t.repeat and not t.inherited]
-    return sorted(t.score for t in own if t.score is not None)
+    return sorted(t.candidate for t in own if t.candidate is not None)
 
 
 def _audited(
-    searched: Searched, trial: SearchTrial, rerun: Rerun, final: float, ended: Sequence[float]
+    searched: Searched, trial: SearchTrial, rerun: Rerun, merit: float, ended: Sequence[float]
 ) -> Audited:
     assert trial.stopped is not None
     levels: dict[Threshold, float] = {}
@@ -270,13 +282,14 @@ def _audited(
         middle = ended[half] if len(ended) % 2 else (ended[half - 1] + ended[half]) / 2
         levels = {"cut-off": ended[0], "median": middle, "best": ended[-1]}
     differing, furthest = _differences(searched, trial, rerun)
+    final = _final(searched, rerun)
     return Audited(
         trial=trial.trial,
         replicate=trial.replicate,
         epoch=trial.stopped,
         stopped_at=searched.shown(trial.curve[trial.stopped]),
         final=searched.shown(final) if math.isfinite(final) else None,
-        above=tuple(name for name, level in levels.items() if final > level),
+        above=tuple(name for name, level in levels.items() if merit > level),
         same=not differing,
         differing=differing,
         furthest=furthest,
