@@ -15,7 +15,7 @@ from typing import Any
 
 from ablate.ledger.events import DECISIONS, EXTERNAL, Event
 
-FORMAT = 2
+FORMAT = 3
 RESERVED = ("sequence", "time", "version")
 _CRC_LENGTH = len(',"crc":"00000000"}')
 

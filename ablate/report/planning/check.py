@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.ledger import Event
-from ablate.report.claims import Claims, claims_of, name_of
+from ablate.report.claims import claims_of, name_of
+from ablate.report.confirm import declaration
 from ablate.report.plan import Plan
 from ablate.report.planning.cost import CPU, EPOCHS, GPU, SLOT, TRIALS, WALL
 from ablate.report.planning.pilot import Noise, Pilot, noise_of, read_pilot
@@ -55,7 +56,7 @@ class Check:
 def check_plan(plan: Plan, folder: Path, events: list[Event]) -> Check:
     """Compare ``plan`` with the sweep in ``folder``. Raises ValueError if it has no ledger of a sweep."""
     pilot = read_pilot(events, folder)
-    claims = _claims(folder, events)
+    claims = claims_of(folder, events)
     noise = noise_of([pilot], plan.design.unit, plan.design.metric)
     verdicts = () if claims is None else claims.verdicts
     rows = {row.name: row for row in _rows(plan, pilot, noise, verdicts)}
@@ -67,12 +68,6 @@ def check_plan(plan: Plan, folder: Path, events: list[Event]) -> Check:
         changed=tuple(_changed(plan, pilot)),
         gap=_gap(plan, pilot, rows, events, noise),
     )
-
-
-def _claims(folder: Path, events: list[Event]) -> Claims | None:
-    """None before confirmation was declared, and of a ledger that says less of it than this version does."""
-    declared = [event for event in events if event["event"] == "declared"]
-    return claims_of(folder, events) if declared and "comparisons" in declared[-1] else None
 
 
 def _rows(plan: Plan, pilot: Pilot, noise: Noise | None, verdicts: Sequence[Verdict]) -> list[Row]:
@@ -123,7 +118,7 @@ def _changed(plan: Plan, pilot: Pilot) -> list[str]:
 # --- the largest gap -------------------------------------------------------------------------------------
 
 
-def _gap(plan: Plan, pilot: Pilot, rows: dict[str, Row], events: Sequence[Event], noise: Noise | None) -> str:
+def _gap(plan: Plan, pilot: Pilot, rows: dict[str, Row], events: list[Event], noise: Noise | None) -> str:
     """One line on the forecast that was furthest off, and why, as far as the ledger tells."""
     known = {name: row.ratio for name, row in rows.items() if row.ratio is not None and name != VERDICTS}
     if not known:
@@ -142,7 +137,7 @@ def _why(
     plan: Plan,
     pilot: Pilot,
     rows: dict[str, Row],
-    events: Sequence[Event],
+    events: list[Event],
     noise: Noise | None,
 ) -> str:
     if name in (WALL, SLOT, CPU, GPU):
@@ -198,7 +193,7 @@ def _why_sd(plan: Plan, noise: Noise | None) -> str:
     return f"{'inside' if inside else 'outside'} the pilot's 95% interval, {low:.2g} to {high:.2g}"
 
 
-def _why_search(name: str, pilot: Pilot, rows: dict[str, Row], events: Sequence[Event]) -> str:
+def _why_search(name: str, pilot: Pilot, rows: dict[str, Row], events: list[Event]) -> str:
     closed = [str(event["reason"]) for event in events if event["event"] == "closed"]
     if closed:
         return closed[-1]
@@ -209,12 +204,12 @@ def _why_search(name: str, pilot: Pilot, rows: dict[str, Row], events: Sequence[
     return "early stopping went otherwise than expected" if name.endswith(EPOCHS) else ""
 
 
-def _why_confirm(events: Sequence[Event]) -> str:
-    declared = [event for event in events if event["event"] == "declared"]
-    if not declared:
+def _why_confirm(events: list[Event]) -> str:
+    declared = declaration(events)
+    if declared is None:
         return "nothing was confirmed"
     looks = [event for event in events if event["event"] == "looked"]
-    if looks and looks[-1]["stop"] and looks[-1]["seeds"] < len(declared[-1]["seeds"]):
+    if looks and looks[-1]["stop"] and looks[-1]["seeds"] < len(declared["seeds"]):
         return f"the look after {looks[-1]['seeds']} seeds ended it"
-    impossible = declared[-1]["impossible"]
+    impossible = declared["impossible"]
     return f"{', '.join(impossible)} could not be made of the choice" if impossible else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ablate.report.claims import subject_of
 from ablate.report.planning.cost import confirm_arms
 from ablate.report.planning.pilot import Unit
 from ablate.spec.objective import test_metric
@@ -83,13 +84,5 @@ def design_of(sweep: SweepSpec) -> Design:
         alpha=plan.alpha if plan is not None else None,
         margin=plan.margin if plan is not None else None,
         metric=test_metric(sweep.search.objective)[0],
-        subject=_subject(sweep),
+        subject=subject_of(sweep.as_dict()),
     )
-
-
-def _subject(sweep: SweepSpec) -> str:
-    """What the arms differ in."""
-    changes = list(sweep.arms.settings.values()) if sweep.arms is not None else []
-    changes += sweep.confirm.references.values() if sweep.confirm is not None else []
-    keys = [key for change in changes for key in change] or list(sweep.space)
-    return "kind of head" if any(key.split(".")[0] == "head" for key in keys) else "setting"

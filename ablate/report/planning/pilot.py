@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ablate.ledger import Event
 from ablate.report.correctness import Correctness
-from ablate.report.trials import TrialRecord, fold_trials, opening
+from ablate.report.trials import TrialRecord, ending, fold_trials, opening
 
 FloatArray = NDArray[np.float64]
 Unit = Literal["seed", "replicate"]
@@ -157,14 +157,8 @@ def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
         wall=clock.wall,
         busy=sum(clock.seconds.values()),
         startup=clock.startup,
-        ended=_has_ended(events),
+        ended=ending(events) is not None,
     )
-
-
-def _has_ended(events: Sequence[Event]) -> bool:
-    """Whether nothing was asked for since the sweep ended."""
-    last = (e["event"] for e in reversed(events) if e["event"] in ("ended", "asked", "retried"))
-    return next(last, None) == "ended"
 
 
 @dataclass
