@@ -166,13 +166,3 @@ def test_without_forecasts_there_is_nothing_to_compare_but_the_counts(tmp_path: 
     found = checked(make_plan(spec), ran(spec, BETTER), tmp_path)
     assert (ratios(found)[WALL], ratios(found)[SD]) == (None, None)
     assert found.gap == "no forecast was off by more than 10%"
-
-
-def test_a_ledger_of_an_older_version_has_no_verdicts(spec: SweepSpec, tmp_path: Path) -> None:
-    made = ran(spec, BETTER)
-    for event in made.events:
-        if event["event"] == "declared":
-            del event["comparisons"]
-    found = checked(planned(spec), made, tmp_path)
-    assert found.verdicts == ()
-    assert ratios(found)["confirm trials"] == 1.0
