@@ -17,6 +17,8 @@ the first, at once or when there is one. If the first FAILED the second is run, 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ablate.ledger import Event
 from ablate.search import hyperband, pbt
 from ablate.search.asking import confirm_trial, enter, search_trial
@@ -85,9 +87,10 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
         if state.waiting:
             return state.trials[state.waiting.popleft()]
         if state.searching:
-            if _awaited(state) and _awaited(state) >= len(state.slots):
+            search = _next_search(state)
+            if search is None:
                 return None  # what runs will tell more than what would be asked now
-            trial = _ask_search(state, _next_search(state), decisions)
+            trial = _ask_search(state, search, decisions)
             if trial is not None:
                 return trial
         elif state.ladder:
@@ -98,14 +101,13 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
             return None
 
 
-def _awaited(state: SearchState) -> int:
-    """Trials that wait for the result of another."""
-    return sum(map(len, state.followers.values()))
-
-
-def _next_search(state: SearchState) -> Search:
-    """The one that has asked for the fewest trials: searches advance side by side."""
-    return min((s for s in state.searches.values() if s.searching), key=lambda s: s.asked)
+def _next_search(state: SearchState) -> Search | None:
+    """The one that has asked for the fewest trials: searches advance side by side. One that only repeats
+    itself, so that as many of its trials wait for a result as there are slots at work, is passed over."""
+    awaited = Counter(state.of(state.trials[t]).key for names in state.followers.values() for t in names)
+    open_ones = (s for s in state.searches.values() if s.searching)
+    ready = [s for s in open_ones if not awaited[s.key] or awaited[s.key] < len(state.slots)]
+    return min(ready, key=lambda s: s.asked, default=None)
 
 
 def _ask_search(state: SearchState, search: Search, decisions: list[Event]) -> TrialState | None:

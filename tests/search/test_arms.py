@@ -182,6 +182,22 @@ def test_arms_may_have_nothing_to_tune() -> None:
     assert course.decided("looked")
 
 
+def test_an_arm_that_only_repeats_itself_does_not_keep_slots_from_the_others() -> None:
+    """The subvector is all that the one arm tunes, and has one value; the other's depth has three."""
+    space = {
+        "head.subvector": {"choice": [8], "when": {"head.kind": "directclr"}},
+        "optim.lr": {"float": [0.01, 1.0], "log": True, "when": {"head.kind": "mlp"}},
+    }
+    each = {"directclr": {"head": {"kind": "directclr", "subvector": 4}}, "mlp": {}}
+    course = Course(trials=6, arms={"baseline": "directclr", "each": each}, space=space)
+    started = [course.start(slot) for slot in "abcd"]
+    assert [trial.arm for trial in started] == ["directclr", "mlp", "mlp", "mlp"]
+    for trial in started:
+        step(course, trial.id, by_quality)
+    play(course, by_quality)
+    replayed(course)
+
+
 def test_a_population_lives_in_each_arm() -> None:
     pbt = {"kind": "pbt", "every": 2, "quantile": 0.5, "mutate": ["optim.lr"]}
     course = Course(trials=2, epochs=4, arms=ARMS, space=LR, sampler={"kind": "random"}, scheduler=pbt)
