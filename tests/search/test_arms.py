@@ -190,9 +190,13 @@ def test_an_arm_that_only_repeats_itself_does_not_keep_slots_from_the_others() -
     }
     each = {"directclr": {"head": {"kind": "directclr", "subvector": 4}}, "mlp": {}}
     course = Course(trials=6, arms={"baseline": "directclr", "each": each}, space=space)
-    started = [course.start(slot) for slot in "abcd"]
-    assert [trial.arm for trial in started] == ["directclr", "mlp", "mlp", "mlp"]
-    for trial in started:
+    first, other = course.start("a"), course.start("b")
+    assert (first.arm, other.arm) == ("directclr", "mlp")
+    for _ in range(3):
+        step(course, other.id, by_quality)
+        other = course.start("b")
+        assert other.arm == "mlp"
+    for trial in (other, first):
         step(course, trial.id, by_quality)
     play(course, by_quality)
     replayed(course)
