@@ -136,10 +136,16 @@ def real_or_stuck(spec: TrialSpec, **seam: Any) -> TrialRun | StuckTrial:
 
 
 def sweep(
-    name: str, *, trials: int, epochs: int = 4, faults: tuple[float, ...] = (0.0,), **resources: Any
+    name: str,
+    *,
+    trials: int,
+    epochs: int = 4,
+    faults: tuple[float, ...] = (0.0,),
+    first: float | None = None,
+    **resources: Any,
 ) -> SweepSpec:
-    """A random search over the learning rate and ``faults``, with ASHA's rungs at 1 and 2, and two
-    confirmation seeds."""
+    """A random search over the learning rate and ``faults``, of which the first trial has ``first``, with
+    ASHA's rungs at 1 and 2, and two confirmation seeds."""
     return SweepSpec.model_validate(
         {
             "name": name,
@@ -157,6 +163,7 @@ def sweep(
                 "trials": trials,
                 "sampler": {"kind": "random"},
                 "scheduler": {"kind": "asha", "rungs": [1, 2], "reduction": 2},
+                "points": [] if first is None else [{"optim.head_weight_decay": first}],
             },
             "confirm": {"seeds": 2, "controls": []},
             "resources": resources,
