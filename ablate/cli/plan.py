@@ -14,9 +14,9 @@ from ablate.cli.errors import refuse, sweep_folder, user_errors
 
 if TYPE_CHECKING:
     from ablate.ledger import Event
-    from ablate.report.plan import Plan
     from ablate.report.planning.check import Check
     from ablate.report.planning.pilot import Pace
+    from ablate.report.planning.plan import Plan
 
 app = typer.Typer()
 
@@ -85,9 +85,9 @@ def plan(
             refuse("--check takes a plan and the sweep that was run, and nothing to plan anew")
         _check(check, file, runs, json_file)
         return
-    from ablate.report.plan import make_plan
     from ablate.report.planning.cost import Prices
     from ablate.report.planning.pilot import read_pilot
+    from ablate.report.planning.plan import make_plan
     from ablate.spec import load_sweep
 
     with user_errors():
@@ -282,7 +282,7 @@ def _check(kept: Path, name: Path, runs: Path, json_file: Path | None) -> None:
 def _kept(file: Path) -> Plan:
     from pydantic import TypeAdapter, ValidationError
 
-    from ablate.report.plan import Plan
+    from ablate.report.planning.plan import Plan
 
     try:
         return TypeAdapter(Plan).validate_json(file.read_bytes())

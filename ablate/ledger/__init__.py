@@ -6,7 +6,7 @@ there, ``lease`` keeps drivers on other machines out.
 """
 
 from ablate.ledger.bucket import BucketLedger
-from ablate.ledger.events import DECISIONS, EXTERNAL, Event
+from ablate.ledger.events import DECISIONS, EXTERNAL, LEFT_ITS_SLOT, Event
 from ablate.ledger.lock import LedgerBusy
 from ablate.ledger.log import Ledger, Log, Position
 from ablate.ledger.record import FORMAT, LedgerError, canonical, plain, stamped
@@ -16,6 +16,7 @@ __all__ = [
     "DECISIONS",
     "EXTERNAL",
     "FORMAT",
+    "LEFT_ITS_SLOT",
     "BucketLedger",
     "Event",
     "Ledger",

@@ -68,3 +68,4 @@ EXTERNAL = frozenset(
 DECISIONS = frozenset(
     {"asked", "started", "paused", "stopped", "finished", "closed", "chosen", "declared", "looked", "ended"}
 )
+LEFT_ITS_SLOT = frozenset({"finished", "paused", "abandoned"})  # after which a trial holds no slot

@@ -7,17 +7,16 @@ must say so.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ablate.ledger import Event
-from ablate.report.trials import TrialRecord
+from ablate.report.trials import TrialRecord, slot_seconds
 
 Matched = Literal["trials", "epochs", "arm_hours"]
 _FAR = 1.1  # of epochs and hours a tenth more is as good as equal: trials are not cut short in the middle
-_LEFT_ITS_SLOT = ("finished", "paused", "abandoned")
 _GAVE_A_RESULT = ("COMPLETE", "PRUNED", "COLLAPSED")
 
 
@@ -62,7 +61,7 @@ def spent(events: Sequence[Event], records: Iterable[TrialRecord]) -> dict[str, 
             case "asked" if event["stage"] == "search":  # a raised budget opened it again
                 closed.pop(_key(event), None)
                 chosen.pop(_key(event), None)
-    held = _held(events)
+    held = slot_seconds(events)
     search = [record for record in records if record.stage == "search"]
     return {
         arm: _spent(arm, [r for r in search if r.arm == arm], held, closed, chosen)
@@ -86,25 +85,6 @@ def _spent(
         closed={replicate: why for (name, replicate), why in closed.items() if name == arm},
         chosen={replicate: trial for (name, replicate), trial in chosen.items() if name == arm},
     )
-
-
-def _held(events: Iterable[Event]) -> dict[str, float]:
-    """Seconds that each trial held slots; those of a driver that died count up to its last record."""
-    held: defaultdict[str, float] = defaultdict(float)
-    since: dict[str, float] = {}
-    last = 0.0
-    for event in events:
-        name, now = event["event"], float(event["time"])
-        if name == "resumed":
-            left, until = list(since), last
-        else:
-            left, until = [event["trial"]] if name in _LEFT_ITS_SLOT else [], now
-        for trial in left:
-            held[trial] += max(0.0, until - since.pop(trial, until))
-        if name == "started":
-            since[event["trial"]] = now
-        last = now
-    return held
 
 
 def _key(event: Event) -> tuple[str, int]:

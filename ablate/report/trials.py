@@ -6,11 +6,12 @@ Both the tables of this room and the MLflow mirror read trials through this fold
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablate.ledger import Event
+from ablate.ledger import LEFT_ITS_SLOT, Event
 from ablate.spec.changes import changed
 
 
@@ -127,6 +128,25 @@ def natural_key(trial: str) -> tuple[str, int]:
     letters = re.match(r"\D*", trial)
     prefix = letters.group() if letters else ""
     return prefix, int(trial[len(prefix) :] or 0)
+
+
+def slot_seconds(events: Iterable[Event]) -> dict[str, float]:
+    """Seconds that each trial held slots; those of a driver that died count up to its last record."""
+    held: defaultdict[str, float] = defaultdict(float)
+    since: dict[str, float] = {}
+    last = 0.0
+    for event in events:
+        name, now = event["event"], float(event["time"])
+        if name == "resumed":
+            left, until = list(since), last
+        else:
+            left, until = [event["trial"]] if name in LEFT_ITS_SLOT else [], now
+        for trial in left:
+            held[trial] += max(0.0, until - since.pop(trial, until))
+        if name == "started":
+            since[event["trial"]] = now
+        last = now
+    return held
 
 
 def ending(events: Sequence[Event]) -> Event | None:

@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial
 from ablate.spec.sampler import CMAES, GP, NSGA2, TPE
 from ablate.spec.scheduler import ASHA, HyperBand
 from ablate.spec.search import SearchSpec
-from ablate.spec.space import Choice, Distribution, IntRange
 from ablate.spec.streams import stream_seed
 
 _FEWEST_SOURCES = 10  # CMA-ES takes its first distribution from the best tenth of earlier trials
@@ -112,12 +111,3 @@ def one_thread() -> Iterator[None]:
 def is_number(distribution: BaseDistribution) -> bool:
     """Whether CMA-ES can model it."""
     return not isinstance(distribution, optuna.distributions.CategoricalDistribution)
-
-
-def distribution(entry: Distribution) -> BaseDistribution:
-    """Optuna's form of one entry of the space."""
-    if isinstance(entry, Choice):
-        return optuna.distributions.CategoricalDistribution(entry.choice)
-    if isinstance(entry, IntRange):
-        return optuna.distributions.IntDistribution(*entry.int, step=entry.step, log=entry.log)
-    return optuna.distributions.FloatDistribution(*entry.float, log=entry.log)

@@ -37,6 +37,7 @@ from optuna.terminator import RegretBoundEvaluator
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from ablate.optuna_space import distribution
 from ablate.search import optuna_samplers
 from ablate.search.grid import GridPlan, quasi_random
 from ablate.search.optuna_samplers import one_thread
@@ -77,7 +78,7 @@ class Study:
         self._blamed: list[int] = []  # running until there is a worst value to tell
         self._completed = 0
         self._looked, self._reason = 0, ""
-        common = {key: optuna_samplers.distribution(space[key]) for key in always(space, base)}
+        common = {key: distribution(space[key]) for key in always(space, base)}
         self._common = {key: found for key, found in common.items() if not found.single()}
         spec = search.sampler
         self._grid = (

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from ablate.ledger import Event
-
-_LEFT_ITS_SLOT = ("finished", "paused", "abandoned")
+from ablate.ledger import LEFT_ITS_SLOT, Event
 
 
 @dataclass
@@ -36,7 +34,7 @@ class Spent:
             self._searches[record["trial"]] = record["arm"], record["replicate"]
         elif name == "started" and record["trial"] in self._searches:
             self._running[record["trial"]] = time
-        elif name in _LEFT_ITS_SLOT and record["trial"] in self._running:
+        elif name in LEFT_ITS_SLOT and record["trial"] in self._running:
             self._leave(record["trial"], time)
         elif name in ("declared", "ended"):
             self._settle(time)

@@ -26,9 +26,6 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
@@ -36,9 +33,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ablate.ledger import Event, Ledger, Position
+from ablate.optuna_space import distribution
 from ablate.report.trials import TrialRecord, fold_event
 from ablate.spec.front import missing, violations
-from ablate.spec.space import Choice, Distribution, IntRange
 from ablate.spec.sweep import SweepSpec
 from ablate.tracking.store import TrackingError
 from ablate.tracking.ui import HOST, free_port
@@ -178,7 +175,7 @@ class StudyMirror:
         """The trial as Optuna has it. Parameters outside the space, which PBT may make, are attributes."""
         assert self._sweep is not None
         search, metric = self._sweep.search, self._sweep.search.objective.metric
-        entries = {key: _distribution(entry) for key, entry in self._sweep.space.items()}
+        entries = {key: distribution(entry) for key, entry in self._sweep.space.items()}
         inside = {k: v for k, v in record.params.items() if k in entries and _holds(entries[k], v)}
         state = _STATES.get(record.state, TrialState.RUNNING)
         complete = state == TrialState.COMPLETE and not missing(search, record.metrics)
@@ -215,14 +212,6 @@ class _Memory(BaseJournalBackend):  # type: ignore[misc]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self.logs += logs
-
-
-def _distribution(entry: Distribution) -> BaseDistribution:
-    if isinstance(entry, Choice):
-        return CategoricalDistribution(entry.choice)
-    if isinstance(entry, IntRange):
-        return IntDistribution(*entry.int, log=entry.log, step=entry.step)
-    return FloatDistribution(*entry.float, log=entry.log)
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

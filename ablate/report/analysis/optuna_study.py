@@ -10,13 +10,12 @@ from typing import Any
 import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
     FloatDistribution,
-    IntDistribution,
 )
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
+from ablate.optuna_space import distribution
 from ablate.spec.space import Choice, Distribution, IntRange
 
 _DEPTH = 6  # of fANOVA's trees: the time grows with the square of their leaves, and deeper ones fit noise
@@ -48,7 +47,7 @@ def frozen(
     weigh the values of a log range as if they had been drawn evenly between its ends.
     """
     logs = {k for k, e in space.items() if logarithms and not isinstance(e, Choice) and e.log}
-    entries = {k: _logarithm(e) if k in logs else _distribution(e) for k, e in space.items()}
+    entries = {k: _logarithm(e) if k in logs else distribution(e) for k, e in space.items()}
     plain = [{k: math.log(v) if k in logs else v for k, v in p.items()} for p in params]
     return [_trial(i, p, -score, entries) for i, (p, score) in enumerate(zip(plain, scores, strict=True))]
 
@@ -95,14 +94,6 @@ def _trial(
         system_attrs={},
         intermediate_values={},
     )
-
-
-def _distribution(entry: Distribution) -> BaseDistribution:
-    if isinstance(entry, Choice):
-        return CategoricalDistribution(entry.choice)
-    if isinstance(entry, IntRange):
-        return IntDistribution(*entry.int, log=entry.log, step=entry.step)
-    return FloatDistribution(*entry.float, log=entry.log)
 
 
 def _logarithm(entry: Distribution) -> BaseDistribution:

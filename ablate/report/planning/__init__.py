@@ -1,1 +1,1 @@
-"""The parts of a plan (``ablate.report.plan``): pilots, costs, the design and what it can conclude."""
+"""What a sweep will cost and can conclude: ``plan`` puts it together from the other files here."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from ablate.ledger import Event
 from ablate.report.claims import claims_of, name_of
 from ablate.report.confirm import declaration
-from ablate.report.plan import Plan
 from ablate.report.planning.cost import CPU, EPOCHS, GPU, SLOT, TRIALS, WALL
 from ablate.report.planning.pilot import Noise, Pilot, noise_of, read_pilot
+from ablate.report.planning.plan import Plan
 from ablate.spec.changes import differences
 from ablate.statistics.verdict import Verdict
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ablate.ledger import Event
 from ablate.report.correctness import Correctness
-from ablate.report.trials import TrialRecord, ending, fold_trials, opening
+from ablate.report.trials import TrialRecord, ending, fold_trials, opening, slot_seconds
 
 FloatArray = NDArray[np.float64]
 Unit = Literal["seed", "replicate"]
@@ -38,7 +38,6 @@ Scores = dict[str, dict[int, float]]  # arm -> block (a seed, a replicate, the n
 
 LEVEL = 0.95  # of the interval of sd that is shown
 CAUTION = 0.8  # the chance that the sd planned with is not below the true one
-_LEFT_ITS_SLOT = ("finished", "paused", "abandoned")
 _SPREAD = (10.0, 90.0)
 
 
@@ -135,7 +134,7 @@ def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
     """Fold the ledger of the sweep in ``folder``. Raises ValueError if it is not the record of a sweep."""
     sweep = opening(events)["sweep"]
     records = fold_trials(events)
-    clock = _Clock()
+    clock, held = _Clock(), slot_seconds(events)
     for event in events:
         clock.see(event)
     asked = [e for e in events if e["event"] == "asked"]
@@ -149,13 +148,13 @@ def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
         records=records,
         numbers={e["trial"]: e["number"] for e in asked},
         timings={
-            r.trial: Timing(r.stage, r.arm, clock.epochs[r.trial], clock.seconds[r.trial])
+            r.trial: Timing(r.stage, r.arm, clock.epochs[r.trial], held[r.trial])
             for r in records.values()
-            if r.finished and r.state != "FAILED" and clock.seconds[r.trial] > 0
+            if r.finished and r.state != "FAILED" and held.get(r.trial, 0.0) > 0
         },
         trained=dict(trained),
         wall=clock.wall,
-        busy=sum(clock.seconds.values()),
+        busy=sum(held.values()),
         startup=clock.startup,
         ended=ending(events) is not None,
     )
@@ -163,37 +162,26 @@ def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
 
 @dataclass
 class _Clock:
-    """The times of a ledger, folded: of its drivers, and of each trial in its slots."""
+    """Seconds that drivers ran and took to start their first trial, and the epochs that trials reported."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     epochs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     wall: float = 0.0
     startup: float | None = None
     _opened: float = 0.0
     _last: float | None = None
-    _running: dict[str, float] = field(default_factory=dict)
 
     def see(self, event: Event) -> None:
         """Take in one record, in order."""
         name, now = event["event"], float(event["time"])
         if name in ("opened", "resumed"):
-            self._leave(list(self._running), self._last or now)
             self._opened = now
         elif self._last is not None:
             self.wall += now - self._last
         if name == "started":
             self.startup = now - self._opened if self.startup is None else self.startup
-            self._running[event["trial"]] = now
         elif name == "reported" and event["epoch"] > 0:
             self.epochs[event["trial"]] += 1
-        elif name in _LEFT_ITS_SLOT:
-            self._leave([event["trial"]], now)
         self._last = now
-
-    def _leave(self, trials: Iterable[str], now: float) -> None:
-        for trial in trials:
-            if (since := self._running.pop(trial, None)) is not None:
-                self.seconds[trial] += now - since
 
 
 # --- noise -----------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ablate.report.plan import Plan, make_plan
 from ablate.report.planning.check import PACE, SD, UNITS, VERDICTS, Check, check_plan
 from ablate.report.planning.cost import CPU, GPU, SLOT, WALL
 from ablate.report.planning.pilot import read_pilot
+from ablate.report.planning.plan import Plan, make_plan
 from ablate.spec.sweep import SweepSpec
 from tests.report.planning.ran import METRIC, Ran, arms_sweep
 

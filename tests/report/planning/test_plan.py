@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from ablate.report.plan import Plan, make_plan
 from ablate.report.planning.design import design_of
 from ablate.report.planning.pilot import Pilot, read_pilot
+from ablate.report.planning.plan import Plan, make_plan
 from ablate.spec.sweep import SweepSpec
 from ablate.statistics import alphas
 from ablate.statistics.power import power
