@@ -15,6 +15,7 @@ lint: setup
 	.venv/bin/mypy
 
 test: lint
+	@tests/setup.sh
 	.venv/bin/pytest
 
 # Longer checks, each writing evidence/<name>.{md,json}. One of them: make evidence NAME=crash
