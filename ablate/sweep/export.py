@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 from ablate.ledger import Event, Ledger, Position
 from ablate.ledger.lock import held_by
 from ablate.report import markdown, results_table, summary_of
+from ablate.report.content import report_of
+from ablate.report.document.html import page
 from ablate.report.trials import fold_trials, opening
 from ablate.sweep.status import LEDGER, LOCK, SWEEP
 
@@ -38,6 +40,7 @@ A bundle of one sweep, made by `ablate export`. {state}
 
 | | |
 |---|---|
+| `report/index.html` | the whole report, one page to open in a browser |
 | `summary.md` | the answer in words and tables |
 | `results.parquet` | one row a trial: parameters, metrics, states |
 | `ledger.jsonl` | everything that happened and was decided, one JSON record a line, in order |
@@ -120,6 +123,7 @@ def _made(folder: Path, events: list[Event], end: Position) -> dict[str, bytes |
         SWEEP: folder / SWEEP,
         **{file.name: file for file in folder.glob("packing.json")},  # if the GPU share was measured
         "results.parquet": table.getvalue(),
+        "report/index.html": page(report_of(folder, events)).encode(),
         "summary.md": markdown(summary).encode(),
     }
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from ablate.data import build, default_cache
 from ablate.ledger import Ledger, StoreError
 from ablate.report import summarise, write_results
+from ablate.report.content import write_report
 from ablate.spec.sweep import SweepSpec
 from ablate.sweep.curves import played, recordings
 from ablate.sweep.disk import check_disk
@@ -97,7 +98,8 @@ def run_sweep(
         if not driver.finished:
             raise DriverError(f"stopped before the end; to go on: ablate resume {sweep.name} --runs {runs}")
         print(
-            f"\n{driver.folder}: results.parquet, summary.md, ledger.jsonl. MLflow: ablate ui --runs {runs}"
+            f"\n{driver.folder}: report/index.html, results.parquet, summary.md, ledger.jsonl. "
+            f"MLflow: ablate ui --runs {runs}"
         )
     return driver.folder
 
@@ -149,6 +151,7 @@ def _write_results(driver: Driver, stored: SweepStorage | None) -> None:
         write_results(driver.folder)
         if driver.finished:
             summarise(driver.folder, Console())
+            _write_report(driver.folder)
     except OSError as error:
         raise DriverError(
             f"{driver.folder}: the results cannot be written ({error}). Nothing recorded is lost: make room, "
@@ -171,3 +174,14 @@ def _carry_out(
         from ablate.sweep.ray_backend import run_on_ray
 
         run_on_ray(driver, cache=cache, address=address, make_trial=make_trial)
+
+
+def _write_report(folder: Path) -> None:
+    """Write the page. A sweep that has ended has ended well, even if its report cannot be made."""
+    try:
+        write_report(folder)
+    except OSError:
+        raise
+    except Exception as error:
+        text = "%s: the report cannot be made (%s: %s); all else is written. `ablate report %s` tries again"
+        log.warning(text, folder, type(error).__name__, error, folder.name)

@@ -2,7 +2,7 @@
 
     <storage>/<sweep>/ledger/, lease/          the ledger and who may write it: see ``ablate.ledger.bucket``
     <storage>/<sweep>/trials/...               checkpoints and artifacts, under the names they have here
-    <storage>/<sweep>/sweep.json, packing.json, results.parquet, summary.md
+    <storage>/<sweep>/sweep.json, packing.json, results.parquet, summary.md, report/index.html
 
 Workers put what they write there before it counts: a checkpoint before it is recorded, artifacts before the
 trial is COMPLETE. They fetch a checkpoint that is not on their machine, so nodes need no shared file system.
@@ -25,7 +25,7 @@ from ablate.sweep.driver import SWEEP, DriverError
 from ablate.trial import Checkpoint, CheckpointError, TrialFailure
 
 _NOTE = "storage.json"
-_FOR_READERS = (SWEEP, "packing.json", "results.parquet", "summary.md")
+_FOR_READERS = (SWEEP, "packing.json", "results.parquet", "summary.md", "report/index.html")
 _FEW = 16  # files to delete without looking whether they are there
 _LARGE = ".pt"  # weights and checkpoints: fetched when wanted
 _log = logging.getLogger(__name__)

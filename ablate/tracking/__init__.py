@@ -1,7 +1,7 @@
 """The MLflow mirror of a sweep: one experiment a family of sweeps, a parent run a sweep, a child a trial.
 
 ``Mirror`` follows a sweep's ledger beside a running driver, ``catch_up`` brings in what it could not deliver,
-``serve_ui`` shows the store. Nothing else of the project knows MLflow.
+``serve_ui`` shows the store, ``log_report`` adds a report to it. Nothing else of the project knows MLflow.
 
 Importing this package sets MLflow up as the project wants it, each setting only where the user has not
 chosen: no telemetry, no chatter, and little patience over HTTP, because the mirror itself tries again later.
@@ -22,6 +22,7 @@ for _name in ("mlflow.store.db", "alembic"):
 
 # After the settings, which MLflow reads when it is imported.
 from ablate.tracking.mirror import Mirror, catch_up  # noqa: E402
+from ablate.tracking.report import log_report  # noqa: E402
 from ablate.tracking.store import Store, TrackingError, check_recordable, find_store  # noqa: E402
 from ablate.tracking.ui import serve_ui  # noqa: E402
 
@@ -32,5 +33,6 @@ __all__ = [
     "catch_up",
     "check_recordable",
     "find_store",
+    "log_report",
     "serve_ui",
 ]

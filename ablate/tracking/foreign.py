@@ -23,7 +23,7 @@ from ablate.report.foreign import (
     foreign_run,
     table_of,
 )
-from ablate.tracking.store import TrackingError, find_store
+from ablate.tracking.store import TrackingError, find_store, hide_password
 
 _PAGE = 1000
 _UNREADABLE = (MlflowException, SQLAlchemyError, ImportError)  # the last: the driver of a database is missing
@@ -125,5 +125,4 @@ def _row(run: Run, columns: Columns) -> ForeignRun | None:
 def _first_line(error: Exception, uri: str | None) -> str:
     """What went wrong, without the password that ``uri`` may hold."""
     text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-    secret = urlsplit(uri or "").password
-    return text.replace(secret, "***") if secret else text
+    return hide_password(text, uri or "")

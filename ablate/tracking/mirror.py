@@ -22,20 +22,24 @@ from filelock import FileLock, Timeout
 
 from ablate.ledger import Event, Ledger, Position
 from ablate.report.trials import TrialRecord, fold_event
+from ablate.tracking.best import Best, BestPoint
+from ablate.tracking.machine import Machine
 from ablate.tracking.runs import Point, SweepRuns, sweep_id
-from ablate.tracking.store import Store, find_store
+from ablate.tracking.store import Store, find_store, hide_password, store_of
 
 _log = logging.getLogger(__name__)
 _INTERVAL = 1.0  # seconds between two looks at the ledger
 _PATIENCE = (2.0, 60.0)  # seconds until the first attempt after a failure, and between the latest ones
+_CATCHING_UP = 3600.0  # seconds; a store that is away gives up long before
 _LAST_ATTEMPTS = 3  # at the end of the sweep
 _SLICE = 2000  # records between two savings of the mark
+_SHOWN = ("started", "reported", "finished", "retried")  # what a run in MLflow shows of a trial's events
 
 
 @dataclass(frozen=True)
 class Mark:
-    """``tracking.json``. ``sequence``: records of the ledger that are in this store; ``closed``: nothing more
-    will come."""
+    """``tracking.json``. ``uri`` is without a password; ``sequence``: records of the ledger that are in this
+    store; ``closed``: nothing more will come."""
 
     uri: str
     experiment: str
@@ -69,15 +73,20 @@ class Mirror:
 
     The store is ``uri``, or else $MLFLOW_TRACKING_URI, or else ``mlflow.db`` beside the folder; the
     experiment is ``experiment``, or else the sweep's name. Raises TrackingError for a URI that can never
-    work; whatever else goes wrong is logged once and tried again.
+    work; whatever else goes wrong is logged once and tried again. ``machine``: how busy this machine is, is
+    recorded too.
     """
 
-    def __init__(self, folder: Path, uri: str | None = None, experiment: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, uri: str | None = None, experiment: str | None = None, *, machine: bool = True
+    ) -> None:
         self.folder = folder.absolute()
         self.store = find_store(self.folder.parent, uri)
         self._experiment = experiment
         self._lock = FileLock(self.folder / "tracking.lock")
         self._follower: _Follower | None = None
+        self._machine: Machine | None = None
+        self._measures = machine
         self._wake, self._closing, self._complete = threading.Event(), False, False
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         self._thread.start()
@@ -91,7 +100,7 @@ class Mirror:
             _log.warning(
                 "MLflow (%s) lacks a part of this sweep; `ablate ui` or `ablate resume %s` brings it in when "
                 "the store is back. Nothing is lost: all of it is in %s",
-                self.store.uri,
+                self.store.shown,
                 self.folder.name,
                 self.folder,
             )
@@ -99,16 +108,21 @@ class Mirror:
 
     def _run(self) -> None:
         failures = 0
+        if self._measures:
+            self._machine = Machine()
         while not self._complete:
             closing, started = self._closing, time.monotonic()
             try:
+                if self._machine is not None:
+                    self._machine.sample()
                 self._once(closing)
             except Exception as error:
                 failures += 1
                 self._follower = None  # the next one looks up what arrived all the same
                 if failures == 1:
                     text = "MLflow (%s) cannot be written to; it will be tried again: %s"
-                    _log.warning(text, self.store.uri, " ".join(str(error).split())[:200])
+                    said = hide_password(" ".join(str(error).split())[:200], self.store.uri)
+                    _log.warning(text, self.store.shown, said)
                 if closing and failures >= _LAST_ATTEMPTS:
                     break
                 pause = _INTERVAL if closing else min(_PATIENCE[0] * 2 ** (failures - 1), _PATIENCE[1])
@@ -127,6 +141,9 @@ class Mirror:
             self._follower = _Follower.attach(self.folder, self.store, self._experiment)
         if self._follower is not None:
             self._follower.drain()
+            if self._machine is not None:
+                self._follower.runs.log_machine(self._machine.waiting)
+                self._machine.waiting.clear()
             if closing:
                 self._follower.close()
         self._complete = closing
@@ -140,11 +157,12 @@ class _Follower:
     ) -> None:
         self.folder, self._position = folder, end
         opened = events[0]
-        self.uri, self.experiment = store.uri, experiment or opened["sweep"]["name"]
+        self.uri, self.experiment = store.shown, experiment or opened["sweep"]["name"]
         self.runs = SweepRuns(store, self.experiment, opened)
         self.records: dict[str, TrialRecord] = {}
         self.seen: dict[str, int] = {}  # the last epoch of each trial
         self.ended: float | None = None
+        self._best = Best(opened["sweep"])
         done = self._done(sweep_id(opened)) if self.runs.found else 0
         for event in events[:done]:
             self._note(event)
@@ -185,23 +203,21 @@ class _Follower:
 
     def _bring(self, events: list[Event]) -> None:
         points: dict[str, list[Point]] = {}
+        best: list[BestPoint] = []
         for event in events:
             if event["event"] == "reported" and event["epoch"] > self.seen.get(event["trial"], -1):
                 point = (event["epoch"], event["time"], event["metrics"])
                 points.setdefault(event["trial"], []).append(point)
-            self._note(event)
+            best += self._note(event)
         if any(event["event"] == "resumed" for event in events):
             self.runs.reopen()
-        for trial in _trials(events, "retried"):
-            self.runs.again(self.records[trial])
-        for trial in _trials(events, "started"):
-            self.runs.running(self.records[trial])
-        for trial, found in points.items():
-            self.runs.log_points(self.records[trial], found)
-        for trial in _trials(events, "finished"):
-            self.runs.finish(self.records[trial], self.folder / "trials" / trial)
+        again = {event["trial"] for event in events if event["event"] == "retried"}
+        for trial in dict.fromkeys(event["trial"] for event in events if event["event"] in _SHOWN):
+            folder = self.folder / "trials" / trial
+            self.runs.update(self.records[trial], points.get(trial, []), folder, again=trial in again)
+        self.runs.log_best(best)
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: Event) -> list[BestPoint]:
         fold_event(self.records, event)
         if event["event"] == "reported":
             self.seen[event["trial"]] = max(event["epoch"], self.seen.get(event["trial"], -1))
@@ -209,16 +225,9 @@ class _Follower:
             self.ended = None
         elif event["event"] == "ended":
             self.ended = event["time"]
-
-
-def _trials(events: list[Event], name: str) -> list[str]:
-    return list(dict.fromkeys(e["trial"] for e in events if e["event"] == name))
-
-
-def store_of(folder: Path) -> tuple[Store, str | None]:
-    """The store that the sweep in ``folder`` names, and its experiment. Raises TrackingError as Mirror."""
-    tracking = json.loads((folder / "sweep.json").read_text())["tracking"]
-    return find_store(folder.absolute().parent, tracking["uri"]), tracking["experiment"]
+        elif event["event"] == "finished" and (point := self._best.note(self.records[event["trial"]])):
+            return [point]
+        return []
 
 
 def catch_up(folder: Path) -> bool:
@@ -227,11 +236,11 @@ def catch_up(folder: Path) -> bool:
     Returns False at once if a driver's own mirror is at work on it. Raises TrackingError as ``Mirror`` does.
     """
     (store, experiment), mark = store_of(folder), Mark.load(folder / "tracking.json")
-    if mark is not None and mark.closed and mark.uri == store.uri:
+    if mark is not None and mark.closed and mark.uri == store.shown:
         return True
     try:
         with FileLock(folder / "tracking.lock", timeout=0):
             pass
     except Timeout:
         return False
-    return Mirror(folder, store.uri, experiment).close()
+    return Mirror(folder, store.uri, experiment, machine=False).close(_CATCHING_UP)

@@ -2,16 +2,19 @@
 
 Every run carries the tags ``ablate.sweep_id`` and, a child, ``ablate.trial``; before the first write the runs
 that are there are looked up by them, so a mirror that lost its memory finds its work again. A child's metric
-``epoch`` is written in one batch with the other metrics of that epoch, so its latest value says up to where
-the child is complete. Points carry the ledger's times, not the clock's, so a point written again is equal to
-the first one, and MLflow's SQL stores keep one of them.
+``epoch`` is written after the other metrics of that epoch, so its latest value says up to where the child is
+complete. Points carry the ledger's times, not the clock's, so a point written again is equal to the first
+one, and MLflow's SQL stores keep one of them. What people may change in MLflow's pages (descriptions of
+experiments, views) is written only where there is none.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +23,19 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 
 from ablate.report.trials import TrialRecord
 from ablate.spec.identity import digest
-from ablate.tracking.spectrum import plot_spectrum
+from ablate.tracking.artifacts import REPORT, SWEEP_FILES, log_trial, replace_report
+from ablate.tracking.best import BestPoint
+from ablate.tracking.describe import NOTE, cut, first_tags, last_tags, listed_keys, name_of, params_of
+from ablate.tracking.links import report_page, view_pages
+from ablate.tracking.machine import Sample
+from ablate.tracking.models import Models, has_model
 from ablate.tracking.store import Store
+from ablate.tracking.views import views_of
 
-_BATCH = 1000  # metrics a request, MLflow's limit
-_PARAMS = 100  # params a request, MLflow's limit
-_TAG_LENGTH = 5000
-_ARTIFACTS = ("identity.json", "spectrum.npz", "correct.npz", "encoder.pt")
-_SWEEP_ARTIFACTS = ("sweep.json", "packing.json", "results.parquet", "summary.md")
+# In one request MLflow takes 1000 metrics, parameters and tags, of which 100 parameters.
+_METRICS, _PARAMS = 800, 100
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "COLLAPSED": "FINISHED", "FAILED": "FAILED"}
+_OBJECTIVE = "mlflow.experiment.primaryMetric."
 
 Point = tuple[int, float, dict[str, float]]  # epoch, time, metrics
 
@@ -38,10 +45,15 @@ class Child:
     """What MLflow holds of one trial."""
 
     run_id: str
+    artifacts: str
     status: str = "RUNNING"
     epoch: int = -1
     described: bool = False
     last: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("FINISHED", "FAILED")
 
 
 def sweep_id(opened: dict[str, Any]) -> str:
@@ -53,20 +65,22 @@ class SweepRuns:
     """The parent and the children of one sweep. Connects, and looks up what is there, when made."""
 
     def __init__(self, store: Store, experiment: str, opened: dict[str, Any]) -> None:
-        self.sweep, self.id = opened["sweep"], sweep_id(opened)
+        self.store, self.sweep, self.id = store, opened["sweep"], sweep_id(opened)
         self.client: MlflowClient = store.client()
-        self.experiment_id = store.experiment(self.client, experiment)
+        found = store.experiment(self.client, experiment)
+        self.experiment_id = str(found.experiment_id)
         self.children: dict[str, Child] = {}
         self.found = False  # the parent was there already
         self.parent = ""
         self.parent_status = "RUNNING"
+        self._keys = listed_keys(self.sweep)
+        self._models = Models(self.client, self.experiment_id)
+        self._opened = float(opened["time"])
         self._look_up()
         if not self.parent:
-            self.parent = self._create(
-                self.sweep["name"],
-                opened["time"],
-                {"mlflow.note.content": self.sweep["question"], "stage": "sweep"},
-            )
+            tags = {NOTE: f"{self._pages()}\n\n{self.sweep['question']}", "stage": "sweep"}
+            self.parent = self._create(self.sweep["name"], self._opened, tags).info.run_id
+        self._present(found.tags)
 
     def _look_up(self) -> None:
         token = None
@@ -91,100 +105,109 @@ class SweepRuns:
             return
         self.children[trial] = Child(
             run.info.run_id,
+            run.info.artifact_uri,
             run.info.status,
             int(run.data.metrics.get("epoch", -1)),
             "seed" in run.data.params,
             dict(run.data.metrics),
         )
 
-    def _create(self, name: str, time: float, tags: dict[str, str]) -> str:
-        run = self.client.create_run(
+    def _create(self, name: str, time: float, tags: dict[str, str]) -> Run:
+        return self.client.create_run(
             self.experiment_id,
             start_time=_milliseconds(time),
             tags={"ablate.sweep_id": self.id, "ablate.sweep": self.sweep["name"], **tags},
             run_name=name,
         )
-        return str(run.info.run_id)
 
-    def running(self, record: TrialRecord) -> None:
-        """The trial has started, or goes on after an interruption."""
+    def _present(self, there: dict[str, str]) -> None:
+        """Give the experiment what it has not: a description, an objective, the views of this sweep."""
+        objective = self.sweep["search"]["objective"]
+        tags = {
+            NOTE: f"{self.sweep['question']}\n\n{self._pages()}",
+            f"{_OBJECTIVE}name": objective["metric"],
+            f"{_OBJECTIVE}greaterIsBetter": str(objective["mode"] == "max"),
+            **dict(view.tag(self._opened) for view in views_of(self.sweep, self.id)),
+        }
+        for key, value in tags.items():
+            if key not in there:
+                self.client.set_experiment_tag(self.experiment_id, key, value)
+
+    def _pages(self, folder: Path | None = None) -> str:
+        """The way to the prepared views, and to the report if there is one in ``folder``, as links of a
+        description."""
+        pages = view_pages(self.experiment_id, self.id, confirm=bool(self.sweep["confirm"]))
+        if folder is not None and (folder / REPORT / "index.html").exists():
+            pages = {"report": report_page(self.experiment_id, self.parent), **pages}
+        return " · ".join(f"[{what}]({where})" for what, where in pages.items())
+
+    def update(self, record: TrialRecord, points: list[Point], folder: Path, *, again: bool) -> None:
+        """Bring the run of a trial up to date: what it is, epochs that are not there yet and, once it has
+        ended, how, with the artifacts in its ``folder``. ``again``: it had ended before, and was run again.
+        """
         child = self._child(record)
-        if child.status == "KILLED":
-            self._run_on(child)
-
-    def again(self, record: TrialRecord) -> None:
-        """The trial had failed and is to run again."""
-        self._run_on(self._child(record))
-
-    def _run_on(self, child: Child) -> None:
-        if child.status != "RUNNING":
+        if again or (child.status == "KILLED" and not record.finished):
             self.client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
-
-    def log_points(self, record: TrialRecord, points: list[Point]) -> None:
-        """Log the metrics of epochs that are not there yet, an epoch never split over two requests."""
-        child = self._child(record)
-        batch: list[Metric] = []
-        for epoch, time, metrics in points:
-            if epoch <= child.epoch:
-                continue
-            found = _metrics({**metrics, "epoch": float(epoch)}, time, epoch)
-            if batch and len(batch) + len(found) > _BATCH:
-                self.client.log_batch(child.run_id, metrics=batch)
-                batch = []
-            batch += found
-            child.epoch = epoch
-            child.last |= metrics
-        if batch:
-            self.client.log_batch(child.run_id, metrics=batch)
-
-    def finish(self, record: TrialRecord, folder: Path) -> None:
-        """Log the final metrics, the outcome and the artifacts in the trial's ``folder``; end the run."""
-        child = self._child(record)
-        if child.status in ("FINISHED", "FAILED") or record.ended is None:
-            return
-        fresh = {name: value for name, value in record.final.items() if _differs(child.last.get(name), value)}
-        tags = {"state": record.state, "reason": record.reason[:_TAG_LENGTH], "epochs": str(record.epochs)}
-        self.client.log_batch(
-            child.run_id,
-            metrics=_metrics(fresh, record.ended, record.epochs),
-            tags=[RunTag(key, value) for key, value in tags.items()],
-        )
-        self._log_artifacts(child.run_id, record, folder)
-        child.status = _STATUS[record.state]
-        self.client.set_terminated(child.run_id, child.status, _milliseconds(record.ended))
-
-    def _log_artifacts(self, run_id: str, record: TrialRecord, folder: Path) -> None:
-        self.client.log_dict(run_id, record.spec, "spec.json")
-        for name in _ARTIFACTS:
-            if (folder / name).exists():
-                self.client.log_artifact(run_id, str(folder / name))
-        if (folder / "spectrum.npz").exists():
-            self.client.log_figure(run_id, plot_spectrum(folder / "spectrum.npz"), "spectrum.png")
-        if (folder / "identity.json").exists():
-            identity = json.loads((folder / "identity.json").read_text())
-            self.client.log_inputs(run_id, [_dataset(record.spec["data"], identity["data"])])
+        ends = record.finished and not child.ended
+        metrics = _fresh(child, points)
+        if ends:
+            metrics += _metrics(_final(child, record), record.ended or 0.0, record.epochs)
+        params = {} if child.described else params_of(record, self._keys)
+        self._log(child.run_id, metrics, params, last_tags(record) if ends else {})
+        child.described = True
+        if ends:
+            self._log_artifacts(child, record, folder)
+            child.status = _STATUS[record.state]
+            self.client.set_terminated(child.run_id, child.status, _milliseconds(record.ended or 0.0))
 
     def _child(self, record: TrialRecord) -> Child:
         if record.trial not in self.children:
-            tags = {
-                "mlflow.parentRunId": self.parent,
-                "ablate.trial": record.trial,
-                "stage": record.stage,
-                "arm": record.arm,
-                "replicate": str(record.replicate),
-                "spec_hash": record.spec_hash or "",
-                "gpus": f"{self.sweep['resources']['gpus']:g}",  # timings compare only where it is the same
-            }
-            self.children[record.trial] = Child(self._create(_name(record), record.asked, tags))
-        child = self.children[record.trial]
-        if not child.described:
-            params = {**record.params, "seed": record.seed, "arm": record.arm}
-            listed = [Param(key, _text(value)) for key, value in params.items()]
-            for start in range(0, len(listed), _PARAMS):
-                self.client.log_batch(child.run_id, params=listed[start : start + _PARAMS])
-            child.described = True
-        return child
+            tags = {"mlflow.parentRunId": self.parent, **first_tags(record, self.sweep)}
+            run = self._create(name_of(record), record.asked, tags)
+            self.children[record.trial] = Child(run.info.run_id, run.info.artifact_uri)
+        return self.children[record.trial]
+
+    def _log(self, run: str, metrics: list[Metric], params: dict[str, str], tags: dict[str, str]) -> None:
+        """In as few requests as may be; the tags come last."""
+        listed = [Param(key, value) for key, value in params.items()]
+        batches = zip_longest(_chunks(listed, _PARAMS), _chunks(metrics, _METRICS), fillvalue=())
+        *early, (some, rest) = list(batches) or [((), ())]
+        for some_params, some_metrics in early:
+            self.client.log_batch(run, metrics=some_metrics, params=some_params)
+        if some or rest or tags:
+            last = [RunTag(key, value) for key, value in tags.items()]
+            self.client.log_batch(run, metrics=rest, params=some, tags=last)
+
+    def _log_artifacts(self, child: Child, record: TrialRecord, folder: Path) -> None:
+        log_trial(self.store, child.artifacts, record, folder)
+        data = self._log_data(child.run_id, record, folder)
+        if has_model(record, folder):
+            params = params_of(record, self._keys)
+            self._models.log(child.run_id, record, folder, params=params, data=data)
+
+    def _log_data(self, run: str, record: TrialRecord, folder: Path) -> tuple[str, str]:
+        """Log the data set of a trial; returns its name and digest, empty if it is not known."""
+        if not (folder / "identity.json").exists():
+            return "", ""
+        content = json.loads((folder / "identity.json").read_text())["data"][:36]
+        data = record.spec["data"]
+        source = json.dumps(data, sort_keys=True)
+        dataset = Dataset(name=data["kind"], digest=content, source_type="ablate", source=source)
+        self.client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        return data["kind"], content
+
+    def log_best(self, points: Iterable[BestPoint]) -> None:
+        """Log to the parent how good the searches are by now; the step is the number of ended trials."""
+        metrics = [Metric(name, value, _milliseconds(time), step) for name, value, step, time in points]
+        self._log(self.parent, metrics, {}, {})
+
+    def log_machine(self, samples: Iterable[Sample]) -> None:
+        """Log to the parent how busy the driver's machine was; the step is the sweep's age in seconds."""
+        metrics: list[Metric] = []
+        for time, values in samples:
+            metrics += _metrics(values, time, round(time - self._opened))
+        self._log(self.parent, metrics, {}, {})
 
     def reopen(self) -> None:
         """The sweep goes on after an interruption."""
@@ -205,23 +228,34 @@ class SweepRuns:
     def end(self, folder: Path, time: float) -> None:
         """The sweep has ended: attach its own artifacts, those that are there, to the parent and end it."""
         self._log_sweep(folder)
+        if (folder / "summary.md").exists():
+            answer = (folder / "summary.md").read_text(encoding="utf-8").partition("\n")[2].strip()
+            self.client.set_tag(self.parent, NOTE, cut(f"{self._pages(folder)}\n\n{answer}"))
         self.client.set_terminated(self.parent, "FINISHED", _milliseconds(time))
         self.parent_status = "FINISHED"
 
     def _log_sweep(self, folder: Path) -> None:
-        for name in _SWEEP_ARTIFACTS:
+        for name in SWEEP_FILES:
             if (folder / name).exists():
                 self.client.log_artifact(self.parent, str(folder / name))
+        if (folder / REPORT / "index.html").exists():
+            replace_report(self.store, self.client, self.parent, folder / REPORT)
 
 
-def _name(record: TrialRecord) -> str:
-    """``t0007 mlp`` in the search (the arm, or the kinds drawn), ``c0012 best seed 1002`` in confirm."""
-    if record.stage == "confirm":
-        return f"{record.trial} {record.arm} seed {record.seed}"
-    if record.arm != "search":
-        return f"{record.trial} {record.arm}"
-    kinds = [str(value) for key, value in record.params.items() if key.endswith(".kind")]
-    return " ".join([record.trial, *kinds])
+def _fresh(child: Child, points: list[Point]) -> list[Metric]:
+    """The metrics of epochs that the child has not, each epoch's number after the rest of it."""
+    metrics: list[Metric] = []
+    for epoch, time, values in points:
+        if epoch > child.epoch:
+            metrics += _metrics({**values, "epoch": float(epoch)}, time, epoch)
+            child.epoch = epoch
+            child.last |= values
+    return metrics
+
+
+def _final(child: Child, record: TrialRecord) -> dict[str, float]:
+    """What a trial was finished with and its run has not as latest value."""
+    return {name: value for name, value in record.final.items() if _differs(child.last.get(name), value)}
 
 
 def _metrics(values: dict[str, float], time: float, step: int) -> list[Metric]:
@@ -232,15 +266,9 @@ def _differs(logged: float | None, value: float) -> bool:
     return logged is None or not (logged == value or (math.isnan(logged) and math.isnan(value)))
 
 
-def _dataset(data: dict[str, Any], content: str) -> DatasetInput:
-    dataset = Dataset(
-        name=data["kind"], digest=content[:36], source_type="ablate", source=json.dumps(data, sort_keys=True)
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _milliseconds(time: float) -> int:

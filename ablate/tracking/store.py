@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 
 _SQL = ("sqlite://", "postgresql", "mysql", "mssql")
 _REMOTE = ("http://", "https://", "databricks")
@@ -28,22 +30,33 @@ class Store:
     def is_server(self) -> bool:
         return self.uri.startswith(_REMOTE)
 
+    @property
+    def shown(self) -> str:
+        """The URI without a password: what may be printed and kept."""
+        return hide_password(self.uri, self.uri)
+
     def client(self) -> MlflowClient:
         """A client; reaches a server only when it is used, but creates a missing SQLite store now."""
         return MlflowClient(tracking_uri=self.uri)
 
-    def experiment(self, client: MlflowClient, name: str) -> str:
-        """The id of the experiment called ``name``, made if missing."""
+    def experiment(self, client: MlflowClient, name: str) -> Experiment:
+        """The experiment called ``name``, made if missing. Raises TrackingError if it was deleted."""
         found = client.get_experiment_by_name(name)
         if found is None:
             place = None if self.artifacts is None else (self.artifacts / name.replace("/", "_")).as_uri()
-            return str(client.create_experiment(name, artifact_location=place))
+            return client.get_experiment(client.create_experiment(name, artifact_location=place))
         if found.lifecycle_stage != "active":
             raise TrackingError(
-                f"experiment {name!r} was deleted in {self.uri}: restore it there, or choose another with "
+                f"experiment {name!r} was deleted in {self.shown}: restore it there, or choose another with "
                 "tracking.experiment"
             )
-        return str(found.experiment_id)
+        return found
+
+
+def hide_password(text: str, uri: str) -> str:
+    """``text`` without the password that ``uri`` may hold."""
+    secret = urlsplit(uri).password
+    return text.replace(f":{secret}@", "@").replace(secret, "***") if secret else text
 
 
 def check_recordable(uri: str | None) -> None:
@@ -76,3 +89,9 @@ def find_store(runs: Path, uri: str | None = None) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{path}"
     return Store(uri, runs / "mlflow-artifacts")
+
+
+def store_of(folder: Path) -> tuple[Store, str | None]:
+    """The store and the experiment that the sweep in ``folder`` names. Raises TrackingError as find_store."""
+    tracking = json.loads((folder / "sweep.json").read_text())["tracking"]
+    return find_store(folder.absolute().parent, tracking["uri"]), tracking["experiment"]

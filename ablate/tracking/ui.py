@@ -7,8 +7,9 @@ import socket
 import sys
 from pathlib import Path
 
-from ablate.tracking.mirror import catch_up, store_of
-from ablate.tracking.store import Store, TrackingError, find_store
+from ablate.tracking.links import links, page
+from ablate.tracking.mirror import catch_up
+from ablate.tracking.store import Store, TrackingError, find_store, store_of
 
 HOST = "127.0.0.1"
 
@@ -16,24 +17,38 @@ HOST = "127.0.0.1"
 def serve_ui(runs: Path, port: int = 5000) -> None:
     """Become MLflow's server (this process is replaced) for the sweeps in ``runs``; stop it with Ctrl-C.
 
-    What a sweep's mirror could not deliver is brought in first. Another port is taken, and named, if ``port``
-    is busy. Raises TrackingError if there is nothing to show, or if the store is a server with its own pages.
+    What a sweep's mirror could not deliver is brought in first, and the addresses of what there is to see are
+    printed. Another port is taken, and named, if ``port`` is busy. Where the store is a server with pages of
+    its own, nothing is served: the addresses are there. Raises TrackingError if there is nothing to show.
     """
     store = find_store(runs)
-    if store.is_server:
-        raise TrackingError(f"the store is a server with pages of its own: open {store.uri}")
-    sweeps = sorted(path.parent for path in runs.glob("*/sweep.json"))
-    if not sweeps and not _exists(store):
+    folders = sorted(path.parent for path in runs.glob("*/sweep.json"))
+    if not folders and not _exists(store):
         raise TrackingError(f"{runs.absolute()}: no sweep has been run here; give the folder with --runs")
-    for folder in sweeps:
-        if store_of(folder)[0] == store:
-            catch_up(folder)
+    here = [folder for folder in folders if store_of(folder)[0] == store]
+    behind = [folder.name for folder in here if not catch_up(folder)]
+    if behind:
+        print(f"Not all of it is in MLflow yet ({store.shown}): {', '.join(behind)}.")
+    if store.is_server:
+        print("\n".join(directory(here, store.shown.rstrip("/"))))
+        return
     free = free_port(port)
     if free != port:
         print(f"Port {port} is busy; taking {free}.")
-    print(f"MLflow: http://{HOST}:{free}  (Ctrl-C stops it)", flush=True)
+    print("\n".join(directory(here, f"http://{HOST}:{free}")))
+    print("Ctrl-C stops it.", flush=True)
     command = ui_command(store, free)
     os.execve(command[0], command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def directory(folders: list[Path], site: str) -> list[str]:
+    """The addresses to open, line by line: everything of the sweep that was written to last, and the way to
+    all the others."""
+    lines = [f"MLflow: {site}/{page('experiments')}"]
+    newest = max(folders, key=lambda folder: (folder / "ledger.jsonl").stat().st_mtime, default=None)
+    for what, where in links(newest).items() if newest else ():
+        lines.append(f"  {newest.name if newest else ''}, {what}: {site}/{where}")
+    return lines
 
 
 def ui_command(store: Store, port: int) -> list[str]:

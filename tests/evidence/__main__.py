@@ -12,6 +12,7 @@ from tests.evidence import (  # noqa: F401  (registers the checks)
     checks,
     claims,
     faults,
+    gallery,
     known,
     pbt,
     recipes,

@@ -1,0 +1,181 @@
+"""Everything that a comparison of sweeps comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.ledger import Event
+from ablate.report.compare.aggregates import Aggregates, aggregates
+from ablate.report.compare.differences import Difference, of_gains, of_scores, same_data
+from ablate.report.compare.proposal import proposal
+from ablate.report.compare.settings import Origin, Setting, origins, settings
+from ablate.report.compare.side import NotComparable, Side, data_names, letters
+from ablate.report.compare.timing import Timing, timing
+from ablate.report.words import tree
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sweeps: differences of the scores of shared arms (if the data are the same), and of what arms gain
+    over others. ``arms`` is the proposal of a sweep that would settle it, ``why_no_arms`` why there is
+    none."""
+
+    reference: Side
+    other: Side
+    same_data: bool
+    scores: tuple[Difference, ...]
+    gains: tuple[Difference, ...]
+    arms: Mapping[str, Any]
+    why_no_arms: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """``data`` maps letters to what a sweep's data are called. ``groups`` are the letters of sweeps known to
+    have measured the same data. ``pairs`` hold each sweep against the first of its group, and each group's
+    first against the first of all. ``aggregates`` is over the first sweep of each group."""
+
+    sides: tuple[Side, ...]
+    data: Mapping[str, str]
+    groups: tuple[tuple[str, ...], ...]
+    settings: tuple[Setting, ...]
+    origins: tuple[Origin, ...]
+    pairs: tuple[Pair, ...]
+    aggregates: Aggregates | None
+    timing: Timing
+
+    @property
+    def metric(self) -> str:
+        return self.sides[0].metric[0]
+
+    def side(self, letter: str) -> Side:
+        return next(side for side in self.sides if side.letter == letter)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; numbers that are not finite are null."""
+        found: dict[str, Any] = _plain(
+            {
+                "metric": self.metric,
+                "sweeps": {side.letter: self._tree(side) for side in self.sides},
+                "same_data": self.groups,
+                "settings": [_fields(each) for each in self.settings],
+                "origins": [_fields(each) for each in self.origins],
+                "pairs": [_pair_tree(pair) for pair in self.pairs],
+                "aggregates": None if self.aggregates is None else dataclasses.asdict(self.aggregates),
+                "timing": _fields(self.timing),
+            }
+        )
+        return found
+
+    def _tree(self, side: Side) -> dict[str, Any]:
+        return {
+            "name": side.spec.name,
+            "question": side.spec.question,
+            "data": self.data[side.letter],
+            "digest": side.digest,
+            "ended": None if side.ended is None else side.ended["reason"],
+            "arms": side.arms,
+            "claims": None if side.claims is None else tree(side.claims),
+        }
+
+
+def compare(sweeps: Sequence[tuple[str, Path, list[Event]]]) -> Compared:
+    """Two or more sweeps: how each is called, its folder, and its events.
+
+    Raises NotComparable for fewer than two, for one named twice, or if they confirm by different metrics;
+    ValueError for events that are not a sweep's, and pydantic's ValidationError for those of another version.
+    """
+    if len(sweeps) < 2:
+        raise NotComparable("a comparison takes two sweeps or more")
+    sides = tuple(
+        Side(letter, label, folder, events)
+        for letter, (label, folder, events) in zip(letters(len(sweeps)), sweeps, strict=True)
+    )
+    _check(sides)
+    groups = _groups(sides)
+    firsts = [group[0] for group in groups]
+    return Compared(
+        sides=sides,
+        data=data_names(sides),
+        groups=tuple(tuple(side.letter for side in group) for group in groups),
+        settings=settings(sides),
+        origins=origins(sides),
+        pairs=tuple(_pair(*two) for two in _pairs(groups)),
+        aggregates=aggregates(firsts) if all(side.digest for side in firsts) else None,
+        timing=timing(sides),
+    )
+
+
+def _check(sides: Sequence[Side]) -> None:
+    folders: dict[Path, str] = {}
+    for side in sides:
+        folder = side.folder.resolve()
+        if folder in folders:
+            raise NotComparable(f"{side.label}: is the same sweep as {folders[folder]}")
+        folders[folder] = side.label
+    metrics = {side.name: f"{side.metric[0]} ({side.metric[1]})" for side in sides}
+    if len(set(metrics.values())) > 1:
+        found = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
+        raise NotComparable(
+            f"they are confirmed by different metrics, which do not compare: {found}. A sweep's is the test "
+            "counterpart of its search.objective"
+        )
+
+
+def _groups(sides: Sequence[Side]) -> list[list[Side]]:
+    """Sweeps by the data that they measured; one whose data are not known is alone."""
+    groups: list[list[Side]] = []
+    for side in sides:
+        group = next((group for group in groups if same_data(group[0], side)), None)
+        if group is None:
+            groups.append([side])
+        else:
+            group.append(side)
+    return groups
+
+
+def _pairs(groups: Sequence[Sequence[Side]]) -> list[tuple[Side, Side]]:
+    within = [(group[0], other) for group in groups for other in group[1:]]
+    return within + [(groups[0][0], group[0]) for group in groups[1:]]
+
+
+def _pair(reference: Side, other: Side) -> Pair:
+    known = reference.found is not None and other.found is not None
+    arms, why = proposal(reference, other)
+    return Pair(
+        reference=reference,
+        other=other,
+        same_data=same_data(reference, other),
+        scores=of_scores(reference, other) if known else (),
+        gains=of_gains(reference, other) if known else (),
+        arms=arms,
+        why_no_arms=why,
+    )
+
+
+def _pair_tree(pair: Pair) -> dict[str, Any]:
+    return {
+        "reference": pair.reference.letter,
+        "other": pair.other.letter,
+        "same_data": pair.same_data,
+        "scores": [_fields(each) for each in pair.scores],
+        "gains": [_fields(each) for each in pair.gains],
+        "arms": dict(pair.arms),
+    }
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return dataclasses.asdict(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

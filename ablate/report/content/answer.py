@@ -1,0 +1,113 @@
+"""The answer, which comes first: in words no stronger than what was repeated allows, each with its interval.
+
+Only confirmation answers. What a search scored is named as what it is, and where nothing was established the
+answer says so, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ablate.report.claims import Claims
+from ablate.report.content.material import Material
+from ablate.report.content.wording import items, plural, shown
+from ablate.report.document.blocks import Block, Paragraph
+from ablate.report.words import claim_items, verdict_rows
+
+_SETTLED = ("better", "worse", "equivalent")
+_MOST_NOTES = 4
+
+
+def answer(m: Material) -> tuple[Block, ...]:
+    """What is known by now, what it rests on, and what makes it weaker."""
+    claims = m.summary.claims
+    lines = [*_state(m), *(_of_claims(claims) if claims else _without_claims(m))]
+    found: list[Block] = [Paragraph(line) for line in lines]
+    if claims:
+        if claims.verdicts or claims.controls:
+            found.append(items(_said(claims)))
+        found += [Paragraph(label) for label in claims.labels]
+    return tuple(found)
+
+
+def _state(m: Material) -> Iterator[str]:
+    if m.summary.ended is None:
+        done = sum(record.finished for record in m.records.values())
+        yield f"The sweep has not ended: this is what there is after {plural(done, 'trial')}."
+    elif m.summary.ended:
+        yield f"The sweep was ended before all of it was done: {m.summary.ended}."
+
+
+def _of_claims(claims: Claims) -> Iterator[str]:
+    if not claims.verdicts:
+        yield (
+            "Nothing was compared, so that there is no verdict: the file names nothing to compare the best "
+            "configuration with (`confirm.references`)."
+        )
+        return
+    settled = sum(v.word in _SETTLED for v in claims.verdicts)
+    blocked = sum(v.word == "blocked" for v in claims.verdicts)
+    count = len(claims.verdicts)
+    open_ = count - settled - blocked
+    parts = [f"{settled} of {plural(count, 'comparison')} settled"]
+    parts += [f"{open_} inconclusive, which is not the same as no difference"] if open_ else []
+    parts += [f"{blocked} without a claim, for scores are missing"] if blocked else []
+    yield f"{', '.join(parts)}."
+
+
+def _said(claims: Claims) -> list[tuple[str, list[str]]]:
+    """Each comparison in a sentence, with its numbers and what belongs to it."""
+    head, rows = verdict_rows(claims)
+    found = []
+    for (sentence, notes), row in zip(claim_items(claims), rows, strict=True):
+        _, word, units, difference, interval, p = row
+        numbers = f"difference {difference} in {claims.metric}, {head[4]} {interval}"
+        on = units if word == "control" and " " in units else f"{units} {head[2]}"
+        tested = "" if p == "-" else f", p {p} after Holm"
+        measured = [f"{numbers}, on {on}{tested}"] if difference != "-" else []
+        found.append((sentence, [*measured, *_short(notes)]))
+    return found
+
+
+def _short(notes: Sequence[str]) -> list[str]:
+    """The first notes and the last, which says what to do, if there are many."""
+    if len(notes) <= _MOST_NOTES:
+        return list(notes)
+    left = len(notes) - _MOST_NOTES
+    return [*notes[: _MOST_NOTES - 1], f"and {left} more, under What could not be concluded", notes[-1]]
+
+
+def _without_claims(m: Material) -> Iterator[str]:
+    s = m.summary
+    if not any(m.completed("search")) and not s.confirm:
+        going = " yet" if s.ended is None else ""
+        yield f"No search trial was completed{going}: there is nothing to answer with."
+        return
+    if s.confirm:
+        yield (
+            "No claim: trials of confirmation are there, but nothing was declared before them, so that what "
+            "to compare could have been chosen by looking at them."
+        )
+    elif m.sweep.confirm is None:
+        yield (
+            "Nothing is established: this sweep has no confirm stage, and a search score is the best of "
+            "many and so too high. Add `confirm` to the file to train the choice again on seeds no search "
+            "has seen."
+        )
+    elif s.ended is None:
+        yield "Not answered yet: confirmation, which answers, has not begun. A search score is no result."
+    else:
+        yield "Nothing is established: the sweep ended before anything was confirmed."
+    yield from _best(m)
+
+
+def _best(m: Material) -> Iterator[str]:
+    best = m.summary.best
+    if best is not None and best.score is not None:
+        drawn = ", ".join(f"`{key}` {_value(value)}" for key, value in best.params.items()) or "nothing drawn"
+        score = f"{m.objective} {shown(best.score)}"
+        yield f"The best in search, which is no result: {best.trial}, {score} ({drawn})."
+
+
+def _value(value: object) -> str:
+    return shown(value) if isinstance(value, float) else str(value)

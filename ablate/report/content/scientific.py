@@ -1,0 +1,179 @@
+"""Effective rank and accuracy against what the question is about: arms, factors, scientific parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.report.content.evidence import Found, marks
+from ablate.report.content.material import PIXELS, Material, Row, number
+from ablate.report.content.wording import listed, plural
+from ablate.report.document.blocks import Block, Figure, Paragraph, Section, bullets, slug
+from ablate.report.figures import Axis, Series, xy
+from ablate.spec.base import flatten
+from ablate.spec.space import Choice
+
+RANK = "rank.h.effective"
+_MOST = 12  # parameters that are drawn
+_FEWEST = 3  # numbers that an axis is worth
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What lies along an axis, and of which stage the runs are. ``categories``: places are 0, 1, ...; else
+    ``at`` gives the number itself."""
+
+    name: str
+    stage: str
+    at: Callable[[Row], float | None]
+    categories: tuple[str, ...] = ()
+    log: bool = False
+
+
+def scientific(m: Material) -> Found:
+    """Both against every scientific parameter, and against one another."""
+    every = [p for p in _parameters(m) if m.completed(p.stage)]
+    if not every:
+        return (
+            "Effective rank and accuracy against scientific parameters: no trial was completed, or every key "
+            "of the space is `role: nuisance` and there are no `arms`."
+        )
+    drawn, left_out = every[:_MOST], every[_MOST:]
+    figures = [figure for p in drawn for figure in _figures(m, p)]
+    figures += [figure for stage in ("confirm", "search") for figure in _rank_and_accuracy(m, stage)]
+    if not figures:
+        return f"Effective rank and accuracy: no completed trial has {RANK} or a probe of h."
+    blocks: list[Block] = [Paragraph(_caution(drawn)), *figures]
+    if left_out:
+        names = listed([p.name for p in left_out])
+        blocks.append(bullets([f"Not drawn, beyond the first {_MOST} parameters: {names}."]))
+    return Section("ranks", "Why: effective rank and accuracy", tuple(blocks))
+
+
+def _caution(drawn: Sequence[Parameter]) -> str:
+    said = (
+        "The effective rank is exp of the entropy of the normalised squared singular values of centred "
+        "training features: at most the width of h. Accuracy is the probe's. The control of raw pixels is "
+        "left out."
+    )
+    if any(p.stage == "search" for p in drawn):
+        said += (
+            " Search trials differ in all drawn parameters at once and a sampler that learns chose them: "
+            "these figures show what went together, not what caused what."
+        )
+    return said
+
+
+# --- what is scientific ----------------------------------------------------------------------------------
+
+
+def _parameters(m: Material) -> Iterator[Parameter]:
+    """With arms these and their factors and numbers; else the keys of the space that are no nuisance, and
+    what confirmation compared."""
+    if m.sweep.arms is not None or m.completed("confirm"):
+        arms = tuple(arm for arm in m.arms(m.shown) if arm != PIXELS)
+        yield Parameter("arm", m.shown, _place(arms, lambda row: row["arm"]), arms)
+    if m.sweep.arms is not None:
+        yield from _of_factors(m)
+        yield from _of_arms(m)
+        return
+    for key, entry in m.sweep.space.items():
+        rows = m.completed("search")
+        if entry.role == "nuisance" or len({repr(row.get(key)) for row in rows} - {"None"}) < 2:
+            continue
+        if isinstance(entry, Choice) and any(isinstance(v, (str, bool)) or v is None for v in entry.choice):
+            texts = tuple(map(_text, entry.choice))
+            yield Parameter(key, "search", _place(texts, lambda row, key=key: _text(row.get(key))), texts)
+        else:
+            log = not isinstance(entry, Choice) and entry.log
+            yield Parameter(key, "search", lambda row, key=key: number(row, key), log=log)
+
+
+def _of_factors(m: Material) -> Iterator[Parameter]:
+    assert m.sweep.arms is not None
+    of_arm = m.sweep.arms.levels()
+    for factor, levels in m.sweep.arms.factors.items():
+        names = tuple(levels)
+        at = _place(names, lambda row, factor=factor: of_arm.get(row["arm"], {}).get(factor))
+        yield Parameter(factor, m.shown, at, names)
+
+
+def _of_arms(m: Material) -> Iterator[Parameter]:
+    """Keys that the arms themselves set to several numbers; a drawn key would not be theirs."""
+    assert m.sweep.arms is not None
+    settings = m.sweep.arms.settings
+    given = {arm: dict(flatten(m.sweep.bases[arm].as_dict())) for arm in settings}
+    for key in dict.fromkeys(key for changes in settings.values() for key, _ in flatten(changes)):
+        if key in m.sweep.space:
+            continue
+        values = {arm: v for arm, spec in given.items() if _is_number(v := spec.get(key))}
+        if len(set(values.values())) >= _FEWEST:
+            yield Parameter(key, m.shown, lambda row, values=values: values.get(row["arm"]))
+
+
+def _place(names: Sequence[Any], of: Callable[[Row], Any]) -> Callable[[Row], float | None]:
+    """The place of a run's value among ``names``."""
+    places = {name: float(i) for i, name in enumerate(names)}
+    return lambda row: places.get(of(row))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    """As results.parquet has a value of a column of mixed types."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# --- figures ---------------------------------------------------------------------------------------------
+
+
+def _figures(m: Material, p: Parameter) -> Iterator[Figure]:
+    accuracy = m.accuracy(p.stage)
+    names = (RANK,) if p.name == "arm" else (RANK, accuracy)  # that of arms stands with the verdicts
+    for metric in names:
+        series = _series(m, p.stage, p.at, metric)
+        if sum(len(s.marks) for s in series) < 2:
+            continue
+        yield xy(
+            f"{'rank' if metric == RANK else 'accuracy'}-by-{slug(p.name)}",
+            f"{metric} against {p.name}",
+            f"{metric} of {_counted(series)} by {p.name}.",
+            f"One point a completed trial of {_of(p.stage)}.",
+            x=Axis(p.name, log=p.log, categories=p.categories),
+            y=Axis(metric),
+            series=series,
+            narrow=True,
+        )
+
+
+def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Figure]:
+    accuracy = m.accuracy(stage)
+    series = _series(m, stage, lambda row: number(row, RANK), accuracy)
+    if sum(len(s.marks) for s in series) >= 2:
+        yield xy(
+            f"rank-and-accuracy-{stage}",
+            f"{accuracy} against {RANK}",
+            f"{accuracy} of {_counted(series)} against {RANK}.",
+            f"One point a completed trial of {_of(stage)}.",
+            x=Axis(RANK),
+            y=Axis(accuracy),
+            series=series,
+            narrow=True,
+        )
+
+
+def _series(m: Material, stage: str, at: Callable[[Row], float | None], metric: str) -> list[Series]:
+    arms = [arm for arm in m.arms(stage) if arm != PIXELS]
+    found = [Series(arm, tuple(marks(m.completed(stage, arm), at, metric))) for arm in arms]
+    return [series for series in found if series.marks]
+
+
+def _counted(series: Sequence[Series]) -> str:
+    return ", ".join(f"{plural(len(s.marks), 'trial')} of {s.name}" for s in series)
+
+
+def _of(stage: str) -> str:
+    return "confirmation, on test" if stage == "confirm" else "the search, on validation"

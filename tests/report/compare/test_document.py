@@ -1,0 +1,218 @@
+"""A comparison in words: no verdict between sweeps, links that lead somewhere, equal bytes of equal files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ablate.report.compare.document import document_of
+from ablate.report.compare.side import NotComparable
+from ablate.report.compare.terminal import show
+from ablate.report.compare.whole import Compared
+from ablate.report.document.blocks import Bullets, Document, Figure, Folded, Table
+from ablate.report.document.html import page
+from ablate.report.document.markdown import markdown
+from ablate.report.results import write_results
+from tests.report.compare.two_sweeps import HIGH, LOW, change, compared, made, written
+from tests.report.made_sweep import Made
+
+VERDICTS = re.compile(r"\b(better|worse|equivalent|inconclusive)\b")
+
+
+@pytest.fixture(scope="module")
+def same(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    runs = tmp_path_factory.mktemp("runs")
+    other = change(made("warm", HIGH), "base.loss.temperature", 0.5)
+    return compared(written(runs, made("cold")), written(runs, other, specs="f" * 16))
+
+
+@pytest.fixture(scope="module")
+def document(same: Compared) -> Document:
+    return document_of(same)
+
+
+def sentences(document: Document) -> list[str]:
+    (block,) = document.answer
+    assert isinstance(block, Bullets)
+    return [text for item in block.items for text in (item.text, *item.notes)]
+
+
+def blocks(document: Document, kind: type) -> Iterator[Table | Figure]:
+    for section in document.sections:
+        for block in section.blocks:
+            for inner in block.blocks if isinstance(block, Folded) else (block,):
+                if isinstance(inner, kind):
+                    yield inner
+
+
+def test_what_may_be_said_comes_first(document: Document) -> None:
+    said = sentences(document)
+    assert said[0] == (
+        "A and B measured the same data (digits, digest 0123456789abcdef) and share 8 seeds of confirmation: "
+        "they are compared seed by seed."
+    )
+    assert any(s.startswith("No difference between sweeps is a verdict") for s in said)
+    (plain,) = (s for s in said if s.startswith("plain: B - A is +0.0962 ["))
+    assert plain.endswith(
+        "over 8 shared seeds, on these test images and others like them: a lead to follow up, not a verdict."
+    )
+    assert "Each sweep's own verdict on deep - plain: better in A, inconclusive in B." in said
+
+
+def test_a_word_of_verdicts_is_never_said_of_a_difference_between_sweeps(document: Document) -> None:
+    for text in sentences(document):
+        assert not VERDICTS.search(text) or text.startswith("Each sweep's own verdict"), text
+    for section in document.sections:
+        if section.id.startswith("differences-"):
+            for table in (b for b in section.blocks if isinstance(b, Table)):
+                assert not any(VERDICTS.search(cell.text) for row in table.rows for cell in row)
+
+
+def test_three_seeds_are_too_few_to_tell_anything(tmp_path: Path) -> None:
+    found = compared(
+        written(tmp_path, made("one", seeds=3)), written(tmp_path, made("two", HIGH, seeds=3), specs="f" * 16)
+    )
+    (plain,) = (s for s in sentences(document_of(found)) if s.startswith("plain: "))
+    assert plain.endswith("too few seeds to tell anything (p cannot go below 0.25).")
+
+
+def test_equal_configurations_are_told_as_that(tmp_path: Path) -> None:
+    found = compared(written(tmp_path, made("one")), written(tmp_path, made("two")))
+    said = sentences(document_of(found))
+    assert any("equal specs, so that only code and machine can differ" in s for s in said)
+    assert "No setting differs but names, question and tracking." in said
+
+
+def test_controls_check_that_both_measured_alike(tmp_path: Path, document: Document) -> None:
+    assert any("equal scores in A and B on all 8 shared seeds" in s for s in sentences(document))
+    other = made("two", {**LOW, "pixels": 0.3})
+    said = sentences(document_of(compared(written(tmp_path, made("one")), written(tmp_path, other))))
+    assert any("they did not measure alike" in s for s in said)
+
+
+def test_data_that_differ_are_said_to(tmp_path: Path) -> None:
+    found = compared(written(tmp_path, made("one"), data="d1"), written(tmp_path, made("two"), data="d2"))
+    document = document_of(found)
+    said = sentences(document)
+    assert said[0].startswith(
+        "A and B measured different data, digits d1 (d1) and digits d2 (d2): their scores"
+    )
+    assert not any(s.startswith("plain: ") for s in said)
+    assert any(s.startswith("wide over plain: ") for s in said)
+    (over,) = (t for t in blocks(document, Table) if t.id == "table-over-data")
+    assert over.head[1:3] == ("mean, digits d1", "mean, digits d2")
+
+
+def test_a_sweep_that_confirmed_nothing_is_compared_in_its_settings_only(tmp_path: Path) -> None:
+    hardly = Made("hardly")
+    hardly.write(tmp_path / "hardly")
+    found = compared(written(tmp_path, made("one")), tmp_path / "hardly")
+    said = sentences(document_of(found))
+    assert said[0].startswith("Nothing was declared to be confirmed in B: only settings are compared")
+    assert "B has not ended: this is what there is so far." in said
+
+
+def test_different_metrics_are_refused_with_the_reason(tmp_path: Path) -> None:
+    other = made("two")
+    change(other, "search.objective.metric", "knn.h.val").search()
+    for event in other.events:
+        if event["event"] == "declared":
+            event["metric"] = "knn.h.test"
+    other.write(tmp_path / "two")
+    with pytest.raises(
+        NotComparable, match=r"A: one by probe\.h\.test \(max\), B: two by knn\.h\.test \(max\)"
+    ):
+        compared(written(tmp_path, made("one")), tmp_path / "two")
+
+
+def test_a_sweep_is_not_compared_with_itself(tmp_path: Path) -> None:
+    folder = written(tmp_path, made("one"))
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(NotComparable, match="is the same sweep as one"):
+        compared(folder, tmp_path / "link")
+
+
+def test_every_cell_links_to_a_place_on_the_page_and_every_point_to_its_run(document: Document) -> None:
+    text = page(document).partition("<script>")[0]
+    ids = set(re.findall(r'\bid="([^"]+)"', text))
+    links = re.findall(r'href="#([^"]+)"', text)
+    assert {"run-A-c0000", "run-B-c0000", "runs-A-plain"} <= ids
+    assert set(links) <= ids
+    assert "run-B-c0004" in links  # a point of a figure
+
+
+def test_numbers_of_the_tables_are_those_of_the_results(same: Compared, document: Document) -> None:
+    tables = {table.id: table for table in blocks(document, Table)}
+    for side in same.sides:
+        rows = pd.read_parquet(write_results(side.folder))
+        confirmed = rows[rows["stage"] == "confirm"].set_index("trial_id")["probe.h.test"]
+        for arm in ("plain", "deep", "wide", "pixels"):
+            for row in tables[f"runs-{side.letter}-{arm}"].rows:
+                assert row[4].text == f"{confirmed[row[0].text.removeprefix(f'{side.letter}-')]:.4f}"
+        means = rows[rows["stage"] == "confirm"].groupby("arm")["probe.h.test"].mean()
+        column = 1 + "AB".index(side.letter)
+        for row in tables["table-scores"].rows:
+            assert row[column].text.startswith(f"{means[row[0].text]:.4f} ")
+
+
+def test_points_of_figures_are_differences_of_the_results(same: Compared, document: Document) -> None:
+    (figure,) = (f for f in blocks(document, Figure) if f.id == "figure-scores-A-B")
+    marks = re.findall(r'data-trial="B-(c\d+)" data-x="([^"]+)"', figure.svg)
+    low, high = (pd.read_parquet(write_results(s.folder)).set_index("trial_id") for s in same.sides)
+    assert len(marks) == 24
+    for trial, x in marks:  # both ladders are the same, so partners are called alike
+        assert float(x) == pytest.approx(high["probe.h.test"][trial] - low["probe.h.test"][trial])
+
+
+def test_equal_files_give_equal_documents_on_page_and_in_markdown(same: Compared, document: Document) -> None:
+    again = document_of(compared(*(side.folder for side in same.sides)))
+    assert page(again) == page(document)
+    assert markdown(again) == markdown(document)
+
+
+def test_everything_is_plain_json(same: Compared) -> None:
+    tree = json.loads(json.dumps(same.as_dict(), allow_nan=False))
+    assert tree["same_data"] == [["A", "B"]]
+    assert tree["pairs"][0]["scores"][0]["points"] == pytest.approx(same.pairs[0].scores[0].points)
+
+
+def test_a_terminal_shows_answer_and_tables_without_the_runs(document: Document) -> None:
+    out = StringIO()
+    show(document, Console(file=out, width=200))
+    text = out.getvalue()
+    assert "compared seed by seed" in text
+    assert "base.loss.temperature" in text
+    assert "B-c0004" not in text
+    assert "figures and every run: --html FILE" in text
+
+
+def test_sweeps_without_arms_share_what_their_searches_found(tmp_path: Path) -> None:
+    folders = [Made(name).search().confirm().write(tmp_path / name) for name in ("one", "two")]
+    document = document_of(compared(*folders))
+    assert any(s.startswith("best: B - A is ") for s in sentences(document))
+    assert any(s.startswith("the gain best - simclr: ") for s in sentences(document))
+
+
+def test_sweeps_that_share_no_arm_still_check_their_controls(tmp_path: Path) -> None:
+    arms = {"baseline": "x", "each": {"x": {}, "y": {"head.depth": 1}}}
+    other = Made("two", arms=arms, share={"x": 0.5, "y": 0.6, "pixels": 0.2}, confirm={"seeds": 8})
+    said = sentences(document_of(compared(written(tmp_path, made("one")), written(tmp_path, other))))
+    assert said[0].endswith("compared seed by seed. They share no arm but controls.")
+    assert any(s.startswith("The control pixels, which trains nothing, ") for s in said)
+    assert not any(s.startswith(("x: ", "plain: ")) for s in said)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20])
+def test_a_confirmation_that_was_cut_short_withholds_what_is_missing(tmp_path: Path, cut: int) -> None:
+    short = made("two").search().confirm(cut=cut).write(tmp_path / "two")
+    document = document_of(compared(written(tmp_path, made("one")), short))
+    assert not any(re.search(r"B - A is [+-]", s) for s in sentences(document))
+    assert "has no score on seed" in page(document) or cut == 0
+    assert "blocked" in page(document)
