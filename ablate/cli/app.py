@@ -16,6 +16,7 @@ import typer
 from ablate.cli.analyse import app as analyse_app
 from ablate.cli.audit import app as audit_app
 from ablate.cli.bench import bench_app
+from ablate.cli.compare import app as compare_app
 from ablate.cli.encoder import app as encoder_app
 from ablate.cli.errors import refuse, status_of, sweep_folder, user_errors
 from ablate.cli.operate import Name, Runs
@@ -23,7 +24,9 @@ from ablate.cli.operate import app as operate_app
 from ablate.cli.pack import app as pack_app
 from ablate.cli.plan import app as plan_app
 from ablate.cli.probe import app as probe_app
+from ablate.cli.report import app as report_app
 from ablate.cli.verdict import app as verdict_app
+from ablate.cli.watch import app as watch_app
 
 if TYPE_CHECKING:
     from ablate.spec import SweepSpec
@@ -42,6 +45,9 @@ app.add_typer(probe_app)
 app.add_typer(encoder_app)
 app.add_typer(pack_app)
 app.add_typer(verdict_app)
+app.add_typer(report_app)
+app.add_typer(compare_app)
+app.add_typer(watch_app)
 app.add_typer(plan_app)
 app.add_typer(analyse_app)
 app.add_typer(audit_app)
