@@ -50,6 +50,7 @@ class Models:
         model = self._found.get(run_id)
         if model is not None and model.status == "READY":
             return
+        linked = False
         if model is None:
             model = self._client.create_logged_model(
                 self._experiment_id,
@@ -60,8 +61,12 @@ class Models:
                 model_type=_TYPE,
             )
             self._found[run_id] = model
+        else:  # somebody began; unlike the rest, the link from the run may not be written twice
+            outputs = self._client.get_run(run_id).outputs.model_outputs
+            linked = model.model_id in [output.model_id for output in outputs]
+        if not linked:
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record.epochs)])
         self._client.log_model_artifact(model.model_id, str(folder / WEIGHTS))
-        self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record.epochs)])
         self._client.log_batch(run_id, metrics=_metrics(model.model_id, record, data))
         self._client.finalize_logged_model(model.model_id, "READY")
 

@@ -205,6 +205,17 @@ def test_paper_is_light_and_shows_what_is_folded_or_scrolls(made_page: Path, pag
     assert not folded.is_visible()
 
 
+def test_nothing_is_cut_off_on_paper(report: Path, page: Open) -> None:
+    tab = page(report, width=700)  # of A4, between its margins
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.emulate_media(media="print")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 700
+    figures = tab.locator("figure.drawn svg").evaluate_all(
+        "all => all.map((e) => e.getBoundingClientRect().right)"
+    )
+    assert max(figures) <= 700
+
+
 # --- Runs: links, order, filter ------------------------------------------------------------------------
 
 
@@ -235,6 +246,28 @@ def test_a_link_opens_what_is_folded_and_lifts_the_filter(tmp_path: Path, page: 
     eventually(tab, "() => document.activeElement.id === 'run-t0001'")
     assert row.is_visible()
     assert tab.get_by_role("searchbox").input_value() == ""
+
+
+@pytest.mark.parametrize("way", ["blob", "srcdoc"])
+def test_links_lead_within_the_page_in_the_frame_of_a_viewer(tmp_path: Path, page: Open, way: str) -> None:
+    """As MLflow shows artifacts: from memory, in a sandbox, where the browser refuses to follow them."""
+    viewer = tmp_path / "viewer.html"
+    viewer.write_text("<!doctype html><title>viewer</title>")
+    tab = page(viewer, still=True)
+    tab.evaluate(
+        """([way, text]) => {
+            const frame = document.createElement('iframe');
+            frame.sandbox = 'allow-scripts';
+            if (way === 'srcdoc') frame.srcdoc = text;
+            else frame.src = URL.createObjectURL(new Blob([text], {type: 'text/html'}));
+            document.body.append(frame);
+        }""",
+        [way, page_of(document())],
+    )
+    shown = tab.frame_locator("iframe")
+    for link, place in (("#budget a", "#run-t0001"), ("nav a >> nth=2", "#why")):
+        shown.locator(link).press("Enter")
+        assert shown.locator(place).evaluate("e => e === document.activeElement")
 
 
 def test_a_click_on_a_column_orders_the_rows(made_page: Path, page: Open) -> None:

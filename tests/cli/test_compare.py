@@ -85,6 +85,9 @@ def test_what_cannot_be_compared_is_one_line_and_a_status(runs: Path, tmp_path: 
     (tmp_path / "begun" / "sweep.json").write_text("{}")
     line = refusal(call("one", tmp_path / "begun", "--runs", runs), 1)
     assert "nothing was recorded here (ledger.jsonl is missing)" in line
+    (tmp_path / "begun" / "ledger.jsonl").touch()
+    line = refusal(call("one", tmp_path / "begun", "--runs", runs))
+    assert line == "begun: nothing has happened yet, so there is nothing to compare"
 
 
 def test_a_file_that_cannot_be_written_is_status_1(runs: Path) -> None:

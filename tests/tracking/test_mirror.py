@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from ablate.report import summarise, write_results
 from ablate.tracking import Mirror, TrackingError, catch_up, check_recordable, find_store
@@ -150,7 +151,7 @@ def test_killed_after_any_call_and_begun_again_everything_is_there_once(
     runs: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new mirror every few calls to MLflow, each killed in mid-work, before or after the call arrived."""
-    made = Made("killed").search().end()
+    made = Made("killed").search().confirm(cut=4)
     folder = made.write(runs / "killed")
     calls = {"left": 0, "before": 0}
 
@@ -166,20 +167,26 @@ def test_killed_after_any_call_and_begun_again_everything_is_there_once(
 
         return call
 
-    written = ("create_run", "log_batch", "log_artifact", "set_terminated")
-    for life in range(40):
-        calls["left"] = 4 + life
+    written = [(MlflowClient, name) for name in (
+        "create_run", "log_batch", "log_inputs", "set_terminated", "create_logged_model", "log_outputs",
+        "log_model_artifact", "finalize_logged_model", "set_experiment_tag", "set_tag",
+    )] + [(LocalArtifactRepository, "log_artifact")]  # fmt: skip
+    for life in range(100):
+        calls["left"] = 2 + life
         with monkeypatch.context() as patched:
-            for name in written:
-                patched.setattr(MlflowClient, name, dying(getattr(MlflowClient, name), life % 2 == 0))
+            for owner, name in written:
+                patched.setattr(owner, name, dying(getattr(owner, name), life % 2 == 0))
             mirror = Mirror(folder)
             complete = mirror.close()
         mirror._lock.release(force=True)  # a real kill would have
         if complete:
             break
     assert complete
-    assert life > 3
+    assert life > 5
     assert_all_once(client, made, "killed")
+    place = client.get_experiment_by_name("killed").experiment_id
+    models = client.search_logged_models([place])
+    assert len(models) == len({m.source_run_id for m in models}) == 2
 
 
 def test_a_failed_trial_that_was_run_again_is_shown_as_it_ended_then(

@@ -18,6 +18,8 @@ from ablate.report.compare.side import NotComparable, Side, data_names, letters
 from ablate.report.compare.timing import Timing, timing
 from ablate.report.words import tree
 
+_MEASURED_BY = {"probe": ("probe_l2", "images"), "knn": ("knn", "images")}  # keys of `measure`
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -87,11 +89,14 @@ class Compared:
 def compare(sweeps: Sequence[tuple[str, Path, list[Event]]]) -> Compared:
     """Two or more sweeps: how each is called, its folder, and its events.
 
-    Raises NotComparable for fewer than two, for one named twice, or if they confirm by different metrics;
-    ValueError for events that are not a sweep's, and pydantic's ValidationError for those of another version.
+    Raises NotComparable for fewer than two, for one named twice, for one in which nothing has happened, or if
+    they confirm by different metrics, or by one that they measure differently; ValueError for events that are
+    not a sweep's, and pydantic's ValidationError for those of another version.
     """
     if len(sweeps) < 2:
         raise NotComparable("a comparison takes two sweeps or more")
+    if empty := [label for label, _, events in sweeps if not events]:
+        raise NotComparable(f"{empty[0]}: nothing has happened yet, so there is nothing to compare")
     sides = tuple(
         Side(letter, label, folder, events)
         for letter, (label, folder, events) in zip(letters(len(sweeps)), sweeps, strict=True)
@@ -118,13 +123,24 @@ def _check(sides: Sequence[Side]) -> None:
         if folder in folders:
             raise NotComparable(f"{side.label}: is the same sweep as {folders[folder]}")
         folders[folder] = side.label
-    metrics = {side.name: f"{side.metric[0]} ({side.metric[1]})" for side in sides}
-    if len(set(metrics.values())) > 1:
-        found = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
+    metric = sides[0].metric[0]
+    if found := _differing(sides, [f"{side.metric[0]} ({side.metric[1]})" for side in sides]):
         raise NotComparable(
             f"they are confirmed by different metrics, which do not compare: {found}. A sweep's is the test "
             "counterpart of its search.objective"
         )
+    for key in _MEASURED_BY.get(metric.partition(".")[0], ()):
+        if found := _differing(sides, [str(side.sweep["base"]["measure"][key]) for side in sides]):
+            raise NotComparable(
+                f"they measure {metric} differently, so that its values do not compare: measure.{key} is {found}"
+            )
+
+
+def _differing(sides: Sequence[Side], values: Sequence[str]) -> str:
+    """The value of each sweep in words, "" if all are the same."""
+    if len(set(values)) == 1:
+        return ""
+    return ", ".join(f"{value} in {side.name}" for side, value in zip(sides, values, strict=True))
 
 
 def _groups(sides: Sequence[Side]) -> list[list[Side]]:

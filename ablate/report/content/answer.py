@@ -13,6 +13,7 @@ from ablate.report.content.material import Material
 from ablate.report.content.wording import items, plural, shown
 from ablate.report.document.blocks import Block, Paragraph
 from ablate.report.words import claim_items, verdict_rows
+from ablate.statistics.verdict import Verdict
 
 _SETTLED = ("better", "worse", "equivalent")
 _MOST_NOTES = 4
@@ -58,15 +59,22 @@ def _of_claims(claims: Claims) -> Iterator[str]:
 def _said(claims: Claims) -> list[tuple[str, list[str]]]:
     """Each comparison in a sentence, with its numbers and what belongs to it."""
     head, rows = verdict_rows(claims)
+    judged = [*claims.verdicts, *claims.controls]
     found = []
-    for (sentence, notes), row in zip(claim_items(claims), rows, strict=True):
-        _, word, units, difference, interval, p = row
+    for v, (sentence, notes), row in zip(judged, claim_items(claims), rows, strict=True):
+        _, _, units, difference, interval, _ = row
         numbers = f"difference {difference} in {claims.metric}, {head[4]} {interval}"
-        on = units if word == "control" and " " in units else f"{units} {head[2]}"
-        tested = "" if p == "-" else f", p {p} after Holm"
-        measured = [f"{numbers}, on {on}{tested}"] if difference != "-" else []
+        on = f"{units.removesuffix(f' {v.unit}s')} {v.unit}s"
+        measured = [f"{numbers}, on {on}{_tested(v)}"] if difference != "-" else []
         found.append((sentence, [*measured, *_short(notes)]))
     return found
+
+
+def _tested(v: Verdict) -> str:
+    """The p that its word rests on."""
+    if v.word == "equivalent" and v.p_equivalent is not None:
+        return f", p of equivalence {v.p_equivalent:.3g} after Holm"
+    return "" if v.p_holm is None else f", p {v.p_holm:.3g} after Holm"
 
 
 def _short(notes: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ from ablate.spec.sweep import SweepSpec
 
 Row = dict[str, Any]  # one of results.parquet, by the names of its columns
 
+LEDGER = "ledger.jsonl"
 PIXELS = "pixels"  # the control that trains nothing and keeps the images as they are
 
 _PANEL = 8  # arms in one figure: as many as there are colours
@@ -123,7 +124,7 @@ def material_of(folder: Path, events: list[Event]) -> Material:
         folder=folder,
         events=events,
         sweep=sweep,
-        digest=hashlib.sha256(b"".join(map(encode, events))).hexdigest(),
+        digest=_digest(folder, events),
         records=records,
         results=table,
         rows={row["trial_id"]: row for row in table.to_pylist()},
@@ -138,6 +139,15 @@ def material_of(folder: Path, events: list[Event]) -> Material:
         seconds=dict(slot_seconds(events)),
         tracked=tracked_in(folder),
     )
+
+
+def _digest(folder: Path, events: list[Event]) -> str:
+    """Of the lines that the events were read from; of the events encoded anew if there is no file."""
+    try:
+        lines = (folder / LEDGER).read_bytes().splitlines(keepends=True)
+    except OSError:
+        lines = list(map(encode, events))
+    return hashlib.sha256(b"".join(lines[: len(events)])).hexdigest()
 
 
 def _analysis(events: list[Event], reruns: Mapping[str, Rerun]) -> tuple[Analysis | None, str]:
@@ -164,7 +174,7 @@ def number(row: Row, name: str) -> float | None:
 
 
 def panels(arms: Sequence[str], most: int = _PANEL) -> list[tuple[str, ...]]:
-    """The arms of one figure each, ``most`` of them: all in one, or the first, the baseline, beside others."""
+    """The arms of each figure, at most ``most``: all in one, or the first, the baseline, beside others."""
     if len(arms) <= most:
         return [tuple(arms)] if arms else []
     first, others, width = arms[0], arms[1:], most - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ablate.report.content.wording import listed, plural
 from ablate.report.document.blocks import Block, Figure, Paragraph, Section, bullets, slug
 from ablate.report.figures import Axis, Series, xy
 from ablate.spec.base import flatten
-from ablate.spec.space import Choice
+from ablate.spec.space import Choice, Distribution
 
 RANK = "rank.h.effective"
 _MOST = 12  # parameters that are drawn
@@ -78,25 +78,27 @@ def _parameters(m: Material) -> Iterator[Parameter]:
         yield from _of_factors(m)
         yield from _of_arms(m)
         return
+    rows = m.completed("search")
     for key, entry in m.sweep.space.items():
-        rows = m.completed("search")
-        if entry.role == "nuisance" or len({repr(row.get(key)) for row in rows} - {"None"}) < 2:
-            continue
-        if isinstance(entry, Choice) and any(isinstance(v, (str, bool)) or v is None for v in entry.choice):
-            texts = tuple(map(_text, entry.choice))
-            yield Parameter(key, "search", _place(texts, lambda row, key=key: _text(row.get(key))), texts)
-        else:
-            log = not isinstance(entry, Choice) and entry.log
-            yield Parameter(key, "search", lambda row, key=key: number(row, key), log=log)
+        if entry.role != "nuisance" and len({repr(row.get(key)) for row in rows} - {"None"}) > 1:
+            yield _of_key(key, entry)
+
+
+def _of_key(key: str, entry: Distribution) -> Parameter:
+    """A key of the space against which search trials are shown."""
+    if isinstance(entry, Choice) and any(not _is_number(value) for value in entry.choice):
+        texts = tuple(map(_text, entry.choice))
+        return Parameter(key, "search", _place(texts, lambda row: _text(row.get(key))), texts)
+    log = not isinstance(entry, Choice) and entry.log
+    return Parameter(key, "search", lambda row: number(row, key), log=log)
 
 
 def _of_factors(m: Material) -> Iterator[Parameter]:
     assert m.sweep.arms is not None
     of_arm = m.sweep.arms.levels()
     for factor, levels in m.sweep.arms.factors.items():
-        names = tuple(levels)
-        at = _place(names, lambda row, factor=factor: of_arm.get(row["arm"], {}).get(factor))
-        yield Parameter(factor, m.shown, at, names)
+        level = {arm: chosen[factor] for arm, chosen in of_arm.items()}
+        yield Parameter(factor, m.shown, _place(tuple(levels), _by_arm(level)), tuple(levels))
 
 
 def _of_arms(m: Material) -> Iterator[Parameter]:
@@ -105,17 +107,20 @@ def _of_arms(m: Material) -> Iterator[Parameter]:
     settings = m.sweep.arms.settings
     given = {arm: dict(flatten(m.sweep.bases[arm].as_dict())) for arm in settings}
     for key in dict.fromkeys(key for changes in settings.values() for key, _ in flatten(changes)):
-        if key in m.sweep.space:
-            continue
         values = {arm: v for arm, spec in given.items() if _is_number(v := spec.get(key))}
-        if len(set(values.values())) >= _FEWEST:
-            yield Parameter(key, m.shown, lambda row, values=values: values.get(row["arm"]))
+        if key not in m.sweep.space and len(set(values.values())) >= _FEWEST:
+            yield Parameter(key, m.shown, _by_arm(values))
 
 
 def _place(names: Sequence[Any], of: Callable[[Row], Any]) -> Callable[[Row], float | None]:
     """The place of a run's value among ``names``."""
     places = {name: float(i) for i, name in enumerate(names)}
     return lambda row: places.get(of(row))
+
+
+def _by_arm(values: Mapping[str, Any]) -> Callable[[Row], Any]:
+    """What a run's arm has."""
+    return lambda row: values.get(row["arm"])
 
 
 def _is_number(value: Any) -> bool:
@@ -141,7 +146,7 @@ def _figures(m: Material, p: Parameter) -> Iterator[Figure]:
             f"{'rank' if metric == RANK else 'accuracy'}-by-{slug(p.name)}",
             f"{metric} against {p.name}",
             f"{metric} of {_counted(series)} by {p.name}.",
-            f"One point a completed trial of {_of(p.stage)}.",
+            f"One point a completed trial of {_of(p.stage, metric)}.",
             x=Axis(p.name, log=p.log, categories=p.categories),
             y=Axis(metric),
             series=series,
@@ -157,7 +162,7 @@ def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Figure]:
             f"rank-and-accuracy-{stage}",
             f"{accuracy} against {RANK}",
             f"{accuracy} of {_counted(series)} against {RANK}.",
-            f"One point a completed trial of {_of(stage)}.",
+            f"One point a completed trial of {_of(stage, accuracy)}.",
             x=Axis(RANK),
             y=Axis(accuracy),
             series=series,
@@ -175,5 +180,8 @@ def _counted(series: Sequence[Series]) -> str:
     return ", ".join(f"{plural(len(s.marks), 'trial')} of {s.name}" for s in series)
 
 
-def _of(stage: str) -> str:
+def _of(stage: str, metric: str) -> str:
+    """Of which stage trials are, and on which images the metric is."""
+    if metric == RANK:
+        return "confirmation" if stage == "confirm" else "the search"
     return "confirmation, on test" if stage == "confirm" else "the search, on validation"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ablate.report.analysis import document as analysed
@@ -60,8 +60,8 @@ def _how(m: Material) -> str:
     each = "Each arm was searched" if m.sweep.arms else "The space was searched"
     times = f", {m.sweep.replicates} times independently" if m.sweep.replicates > 1 else ""
     rungs = getattr(search.scheduler, "rungs", ())
-    stopping = "no trial stopped early" if search.scheduler.kind == "none" else search.scheduler.kind
-    stopping += f" at epochs {', '.join(map(str, rungs))}" if rungs else ""
+    at = f" at epochs {', '.join(map(str, rungs))}" if rungs else ""
+    stopping = "no trial stopped early" if search.scheduler.kind == "none" else f"{search.scheduler.kind}{at}"
     budget = {"trials": plural(search.trials, "trial"), "epochs": f"{search.budget.epochs} epochs"}
     budget["arm_hours"] = f"{search.budget.arm_hours} hours of slots"
     given = budget[matched_by(m.sweep.as_dict())]
@@ -76,26 +76,10 @@ def _how(m: Material) -> str:
 def _had(m: Material) -> Table:
     every = [_Search.of(m, arm, replicate) for arm in m.arms("search") for replicate in _replicates(m, arm)]
     states = [state for state in _STATES if any(search.states[state] for search in every)]
-    columns: list[tuple[str, Callable[[_Search], str]]] = [
-        ("trials", lambda search: str(search.states.total())),
-        *((state.lower(), lambda search, state=state: str(search.states[state])) for state in states),
-        ("epochs", lambda search: str(search.epochs)),
-        ("slot hours", lambda search: f"{search.hours:.3g}"),
-    ]
-    rows = [
-        [
-            *(
-                group_cell(text, "search", search.arm)
-                for text in (search.name, *(of(search) for _, of in columns))
-            ),
-            Cell("-") if search.chosen is None else run_cell(search.chosen),
-            Cell("-") if search.chosen is None else Cell(_score(m, search.chosen), run_id(search.chosen)),
-            *([search.closed or "no"] if any(each.closed for each in every) else []),
-        ]
-        for search in every
-    ]
-    head = ["search", *(name for name, _ in columns), "chosen", f"its {m.objective}"]
-    head += ["ended early"] if any(search.closed for search in every) else []
+    closed = any(search.closed for search in every)
+    rows = [_search_row(m, search, states, closed) for search in every]
+    head = ["search", "trials", *(state.lower() for state in states), "epochs", "slot hours"]
+    head += ["chosen", f"its {m.objective}", *(["ended early"] if closed else [])]
     caption = "Every search: its trials by how they ended, what they took, and its choice."
     return table("search-table", caption, head, rows)
 
@@ -127,12 +111,20 @@ class _Search:
         )
 
 
+def _search_row(m: Material, search: _Search, states: Sequence[str], closed: bool) -> list[Cell]:
+    counts = [search.states.total(), *(search.states[state] for state in states), search.epochs]
+    texts = [search.name, *map(str, counts), f"{search.hours:.3g}"]
+    row = [group_cell(text, "search", search.arm) for text in texts]
+    if search.chosen is None:
+        row += [Cell("-"), Cell("-")]
+    else:
+        score = shown(number(m.rows[search.chosen], m.objective))
+        row += [run_cell(search.chosen), Cell(score, run_id(search.chosen))]
+    return [*row, *([Cell(search.closed or "no")] if closed else [])]
+
+
 def _replicates(m: Material, arm: str) -> list[int]:
     return sorted({r.replicate for r in m.records.values() if (r.stage, r.arm) == ("search", arm)})
-
-
-def _score(m: Material, trial: str) -> str:
-    return shown(number(m.rows[trial], m.objective))
 
 
 def _unequal(m: Material) -> Iterator[str]:

@@ -208,6 +208,6 @@ def _factors(claims: Claims) -> Iterator[Block]:
 
 def _effect(claims: Claims, effect: Effect) -> Row:
     points = (Mark(d, 0.0, f"{claims.unit} {i}: {d:+.4f}") for i, d in enumerate(effect.differences, 1))
-    interval = effect.interval
-    ends = (None, None) if interval is None else (interval.low, interval.high)
-    return Row(" x ".join(effect.factors), effect.mean, *ends, tuple(points), "explored")
+    low = None if effect.interval is None else effect.interval.low
+    high = None if effect.interval is None else effect.interval.high
+    return Row(" x ".join(effect.factors), effect.mean, low, high, tuple(points), "explored")

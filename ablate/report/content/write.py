@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ablate.durable import make_folder
 from ablate.ledger import Ledger
 from ablate.report.content.document import document_of
-from ablate.report.content.material import material_of
+from ablate.report.content.material import LEDGER, material_of
 from ablate.report.document.blocks import Block, Document, Figure, Folded
 from ablate.report.document.html import page
 from ablate.report.document.latex import tables
@@ -29,7 +29,7 @@ def write_report(folder: Path) -> Path:
     whole, and figures of an earlier report that are no more are removed. Raises what ``report_of`` and
     reading a ledger raise, and OSError.
     """
-    m = material_of(folder, Ledger.read(folder / "ledger.jsonl"))
+    m = material_of(folder, Ledger.read(folder / LEDGER))
     document, results = document_of(m), io.BytesIO()
     pq.write_table(m.results, results)
     figures = {f"{figure.id}.svg": standalone(figure) for figure in figures_of(document)}

@@ -105,21 +105,39 @@
     return words.length ? `${shown} of ${rows.length} runs` : "";
   }
 
-  // --- The place that a link leads to -------------------------------------------------------------------------
+  // --- The place that a link leads to ---------------------------------------------------------------------------
 
-  function reveal() {
-    const place = byId(decodeURIComponent(location.hash.slice(1)));
-    if (!place) return;
+  const named = (hash) => byId(hash.slice(1));
+
+  /** Unfolds and unfilters a place, and puts the reader there. */
+  function reveal(place) {
     for (let fold = place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     const filter = place.hidden && place.closest("section").querySelector(".filter input");
     if (filter) {
       filter.value = "";
       filter.dispatchEvent(new Event("input"));
     }
-    if (!place.matches("tr")) return place.scrollIntoView();
-    place.tabIndex = -1;
-    place.focus({ preventScroll: true });
-    place.scrollIntoView({ block: "center", inline: "nearest" });
+    const row = place.matches("tr");
+    if (row || framed) {
+      place.tabIndex = -1;
+      place.focus({ preventScroll: true });
+    }
+    place.scrollIntoView(row ? { block: "center", inline: "nearest" } : {});
+  }
+
+  // In the frame of an artifact viewer the page has an address that even its own links may not lead to.
+  const framed = ["blob:", "about:"].includes(location.protocol);
+
+  function leadWithin(event) {
+    const place = named(event.target.closest('a[href^="#"]')?.getAttribute("href") ?? "");
+    if (!place) return;
+    event.preventDefault();
+    reveal(place);
+  }
+
+  function arrive() {
+    const place = named(location.hash);
+    if (place) reveal(place);
   }
 
   // --- What can be scrolled can be reached by keyboard, and nothing else stops there --------------------------
@@ -201,7 +219,8 @@
   colours();
   [...byId("page-main").children].forEach(furnish);
   unfoldForPaper();
-  addEventListener("hashchange", reveal);
+  addEventListener("hashchange", arrive);
+  if (framed) document.addEventListener("click", leadWithin);
   document.addEventListener("renewed", (event) => furnish(event.detail));
-  reveal();
+  arrive();
 })();

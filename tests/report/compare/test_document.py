@@ -127,9 +127,22 @@ def test_different_metrics_are_refused_with_the_reason(tmp_path: Path) -> None:
             event["metric"] = "knn.h.test"
     other.write(tmp_path / "two")
     with pytest.raises(
-        NotComparable, match=r"A: one by probe\.h\.test \(max\), B: two by knn\.h\.test \(max\)"
+        NotComparable, match=r"probe\.h\.test \(max\) in A: one, knn\.h\.test \(max\) in B: two"
     ):
         compared(written(tmp_path, made("one")), tmp_path / "two")
+
+
+@pytest.mark.parametrize(("key", "compares"), [("probe_l2", False), ("images", False), ("knn", True)])
+def test_a_metric_that_is_measured_differently_is_another_metric(
+    tmp_path: Path, key: str, compares: bool
+) -> None:
+    other = change(made("two"), f"base.measure.{key}", [0.1] if key == "probe_l2" else 200)
+    folders = written(tmp_path, made("one")), written(tmp_path, other)
+    if compares:
+        assert compared(*folders).pairs[0].scores
+        return
+    with pytest.raises(NotComparable, match=rf"they measure probe\.h\.test differently.*measure\.{key} is"):
+        compared(*folders)
 
 
 def test_a_sweep_is_not_compared_with_itself(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_each_comparison_is_answered_in_the_words_of_the_verdict_with_its_interv
     numbers = points.items[0].notes[0]
     assert f"difference {v.mean:+.4f} in probe.h.test" in numbers
     assert f"95% over seeds and images [{v.wide.low:+.4f}, {v.wide.high:+.4f}], on 8 seeds" in numbers
-    assert f"p {v.p_holm:.3g} after Holm" in numbers
+    assert f", p {v.p_holm:.3g} after Holm" in numbers
     text = said(document.answer)
     assert text.startswith("1 of 1 comparison settled.")
     assert "a verdict is on two configurations, not on kinds of head" in text
@@ -49,6 +49,18 @@ def test_inconclusive_is_not_called_equal(tmp_path: Path) -> None:
     text = answer(Made(arms=ARMS, confirm={"seeds": 8}, share=share).search().confirm(), tmp_path)
     assert "0 of 1 comparison settled, 1 inconclusive, which is not the same as no difference." in text
     assert "equivalent" not in text
+
+
+def test_equivalence_comes_with_its_own_p(tmp_path: Path) -> None:
+    share = {"plain": 0.5, "deep": 0.5, "pixels": 0.2}
+    made = Made(arms=ARMS, confirm={"seeds": 8, "margin": 0.3}, share=share).search().confirm()
+    folder = made.write(tmp_path / "made")
+    claims = claims_of(folder, made.events)
+    assert claims is not None
+    (v,) = claims.verdicts
+    text = said(report_of(folder, made.events).answer)
+    assert "equivalent: the difference is smaller than 0.3, for these two configurations" in text
+    assert f"on 8 seeds, p of equivalence {v.p_equivalent:.3g} after Holm" in text
 
 
 def test_a_missing_score_blocks_the_answer_and_says_what_to_run(tmp_path: Path) -> None:

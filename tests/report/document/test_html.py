@@ -137,11 +137,11 @@ def test_the_policy_comes_before_anything_that_it_rules() -> None:
 
 
 def test_a_link_never_runs_anything() -> None:
-    reader = read(
-        page(of(table("t", "", ["a"], [[Cell("x", "javascript:alert(1)")], [Cell("y", "http://h/?a=1&b")]])))
-    )
-    links = [attributes["href"] for tag, attributes in reader.tags if tag == "a"]
-    assert links[-2:] == ["#javascript:alert(1)", "http://h/?a=1&b"]
+    places = ["javascript:alert(1)", 'http://h/?a=1&b"onclick="alert(1)', '"onclick="alert(1)']
+    reader = read(page(of(table("t", "", ["a"], [[Cell("x", place)] for place in places]))))
+    links = [attributes for tag, attributes in reader.tags if tag == "a"][-3:]
+    assert [link["href"] for link in links] == [f"#{places[0]}", places[1], f"#{places[2]}"]
+    assert all(set(link) <= {"href", "rel"} for link in links)
 
 
 def test_rows_of_runs_have_places_and_other_rows_have_none() -> None:
