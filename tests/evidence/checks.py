@@ -19,8 +19,7 @@ from ablate.report.claims import claims_of
 from ablate.search import replay
 from ablate.spec.trial import TrialSpec
 from ablate.trial import run_trial
-from tests.evidence.harness import PICTURE, ROOT, Finding, check
-from tests.evidence.picture import draw_spectra
+from tests.evidence.harness import ROOT, Finding, check
 from tests.report.recalculated import recalculated
 
 ABLATE = Path(sys.executable).with_name("ablate")
@@ -68,9 +67,6 @@ def main_job(scratch: Path) -> Finding:
     printed = ablate("sweep", SPARSEHEAD, "--runs", scratch).stdout
     folder = scratch / "sparsehead"
     figures = sweep_figures(folder, time.monotonic() - began)
-    first = {row["arm"]: row["trial_id"] for row in reversed(rows_of(folder)) if row["stage"] == "confirm"}
-    named = {"SparseHead": "sparse", "plain MLP head": "mlp", "untrained": "untrained"}
-    draw_spectra({label: folder / "trials" / first[arm] for label, arm in named.items()}, PICTURE)
     figures |= verdict_figures(folder)
     return Finding(
         "`make sweep` runs at least 24 search trials and the confirmation within 6 minutes on two cores, and "

@@ -16,7 +16,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "evidence"
-PICTURE = ROOT / "docs" / "spectra.svg"
 GALLERY = ROOT / "docs" / "gallery"
 _LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow", "ffcv", "numpy", "scipy")
 
@@ -49,7 +48,7 @@ def commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    written = (f":!{path.relative_to(ROOT)}" for path in (FOLDER, PICTURE, GALLERY))
+    written = (f":!{path.relative_to(ROOT)}" for path in (FOLDER, GALLERY))
     dirty = git("status", "--porcelain", "--", ".", *written).strip()
     return git("rev-parse", "--short=12", "HEAD").strip() + (" with uncommitted changes" if dirty else "")
 

@@ -1,4 +1,4 @@
-"""A sweep of hundreds of trials that nobody trained: real driver, decisions and ledger under the virtual clock.
+"""A sweep of hundreds of trials that nobody trained: driver, decisions and ledger are real, the clock is not.
 
 Three arms search with early stopping, what they chose is confirmed on fresh seeds beside two controls. Every
 trial reports what a real one does, twenty metrics an epoch.

@@ -132,7 +132,8 @@ def _check(sides: Sequence[Side]) -> None:
     for key in _MEASURED_BY.get(metric.partition(".")[0], ()):
         if found := _differing(sides, [str(side.sweep["base"]["measure"][key]) for side in sides]):
             raise NotComparable(
-                f"they measure {metric} differently, so that its values do not compare: measure.{key} is {found}"
+                f"they measure {metric} differently, so that its values do not compare: "
+                f"measure.{key} is {found}"
             )
 
 

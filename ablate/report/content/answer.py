@@ -62,10 +62,11 @@ def _said(claims: Claims) -> list[tuple[str, list[str]]]:
     judged = [*claims.verdicts, *claims.controls]
     found = []
     for v, (sentence, notes), row in zip(judged, claim_items(claims), rows, strict=True):
-        _, _, units, difference, interval, _ = row
+        _, _, units, difference, interval, p = row
         numbers = f"difference {difference} in {claims.metric}, {head[4]} {interval}"
         on = f"{units.removesuffix(f' {v.unit}s')} {v.unit}s"
-        measured = [f"{numbers}, on {on}{_tested(v)}"] if difference != "-" else []
+        tested = "" if p == "-" else _tested(v)  # controls belong to no family
+        measured = [f"{numbers}, on {on}{tested}"] if difference != "-" else []
         found.append((sentence, [*measured, *_short(notes)]))
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 from ablate.report.content.material import Material
 from ablate.report.content.tracked import without_user
 from ablate.report.content.wording import listed, plural
-from ablate.report.document.blocks import Block, Code, Folded, Paragraph, Section, bullets, table
+from ablate.report.document.blocks import Block, Cell, Code, Folded, Paragraph, Section, bullets, table
 from ablate.report.trials import ending
 from ablate.spec.identity import spec_hash
 from ablate.spec.yaml_file import dump_yaml
@@ -46,7 +46,7 @@ def facts(m: Material) -> tuple[tuple[str, str], ...]:
     return (*found, *([("declared", claims.digest[:16])] if claims and claims.digest else []))
 
 
-def _facts(m: Material, identities: Mapping[str, Identity]) -> Iterator[tuple[str, str]]:
+def _facts(m: Material, identities: Mapping[str, Identity]) -> Iterator[tuple[str, str | Cell]]:
     yield "ledger", f"SHA-256 {m.digest} over {len(m.events)} records"
     yield "file", f"digest {spec_hash(m.sweep)} of the resolved sweep"
     yield "began", _moment(m.events[0]["time"])
@@ -64,7 +64,7 @@ def _facts(m: Material, identities: Mapping[str, Identity]) -> Iterator[tuple[st
     yield "slots", f"{plural(resources.slots, 'trial')} at a time, {resources.cpus} CPUs each worker{share}"
     yield "source of the images", m.sweep.base.data.kind
     if m.tracked is not None:
-        yield "MLflow", f"{m.tracked.site}, run {m.tracked.parent}"
+        yield "MLflow", Cell(f"{m.tracked.site}, run {m.tracked.parent}", m.tracked.sweep)
 
 
 def _identities(m: Material) -> dict[str, Identity]:

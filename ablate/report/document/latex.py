@@ -73,13 +73,17 @@ _DASH = "\N{EN DASH}"  # where nothing is
 _UNBROKEN = re.compile(r"(?<!\S)\S{25,}")  # such as a digest
 _LIGATURE = re.compile(r"([-',])(?=\1)")  # two of them would be set as another character
 _WIDE = 80  # characters beside each other in \footnotesize, on the 345 pt of article's text
+_FLOATS = 10  # tables in a row: without text between them LaTeX can hold some 50 back, and then stops
+_PAGE = r"\clearpage"
 _TEXT = 30  # characters: a longer text is broken into lines
 _ROWS = 40  # on one page
 
 
 def tables(document: Document) -> str:
     r"""Every table of the document, each a ``table`` or ``longtable`` labelled ``tab:<id>``, in its order."""
-    return "\n".join([_HEADER, *(text for table in every_table(document) for text in _parts(table))])
+    made = [text for table in every_table(document) for text in _parts(table)]
+    groups = ("\n".join(made[i : i + _FLOATS]) for i in range(0, len(made), _FLOATS))
+    return f"{_HEADER}\n" + f"\n{_PAGE}\n\n".join(groups)
 
 
 def escaped(text: str) -> str:

@@ -38,6 +38,7 @@ def test_each_comparison_is_answered_in_the_words_of_the_verdict_with_its_interv
     assert f"difference {v.mean:+.4f} in probe.h.test" in numbers
     assert f"95% over seeds and images [{v.wide.low:+.4f}, {v.wide.high:+.4f}], on 8 seeds" in numbers
     assert f", p {v.p_holm:.3g} after Holm" in numbers
+    assert "after Holm" not in points.items[1].notes[0]  # a control belongs to no family
     text = said(document.answer)
     assert text.startswith("1 of 1 comparison settled.")
     assert "a verdict is on two configurations, not on kinds of head" in text

@@ -9,7 +9,8 @@ import pytest
 
 from ablate.ledger import Ledger
 from ablate.report.analysis.stopping_audit import Rerun, as_json
-from ablate.report.analysis.whole import analyse
+from ablate.report.analysis.whole import Analysis, analyse
+from ablate.report.document.blocks import Document
 from ablate.spec import load_sweep
 from tests.report.analysis import made_search
 from tests.report.analysis.made_search import sweep_of
@@ -19,15 +20,18 @@ from tests.report.content.test_document import only_search, population, replicat
 from tests.report.made_sweep import ARMS, Made
 from tests.search.synthetic import METRIC
 
+Searched = tuple[Analysis, Document]
+
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return large(tmp_path_factory.mktemp("search") / "large", trials=24, seeds=2)
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """A search large enough for everything that an analysis gives."""
+    folder = large(tmp_path_factory.mktemp("search") / "large", trials=24, seeds=2)
+    return analyse(Ledger.read(folder / "ledger.jsonl"), {}), report(folder)
 
 
-def test_budget_curves_are_those_of_the_analysis(folder: Path) -> None:
-    a = analyse(Ledger.read(folder / "ledger.jsonl"), {})
-    document = report(folder)
+def test_budget_curves_are_those_of_the_analysis(searched: Searched) -> None:
+    a, document = searched
     found = figures(document)
     ends = ", ".join(f"{b.arm} {b.by_trials.best[-1]:.4g}" for b in a.best)
     assert found["budget-trials"].description.endswith(f"at the end {ends}.")
@@ -44,9 +48,8 @@ def test_independent_searches_are_drawn_one_by_one_without_bands(tmp_path: Path)
     assert "deep #5 0.31" in found.description
 
 
-def test_importance_comes_with_the_uncertainty_of_its_ranks(folder: Path) -> None:
-    a = analyse(Ledger.read(folder / "ledger.jsonl"), {})
-    document = report(folder)
+def test_importance_comes_with_the_uncertainty_of_its_ranks(searched: Searched) -> None:
+    a, document = searched
     assert "Biased by how the trials were chosen" in figures(document)["importance-PED-ANOVA"].caption
     rows = [row for row in tables(document)["importance-table-1"].rows if row[1].text == "PED-ANOVA"]
     shares = [s for i in a.importance if i.method == "PED-ANOVA" for s in i.shares]
@@ -54,8 +57,8 @@ def test_importance_comes_with_the_uncertainty_of_its_ranks(folder: Path) -> Non
     assert [row[4].text for row in rows] == [f"{s.rank:g} [{s.rank_low:g}, {s.rank_high:g}]" for s in shares]
 
 
-def test_where_trials_were_stopped_is_counted(folder: Path) -> None:
-    document = report(folder)
+def test_where_trials_were_stopped_is_counted(searched: Searched) -> None:
+    _, document = searched
     table = tables(document)["stopped-table"]
     assert column(table, "stopped at epoch 2")["one"] == "6"
     assert column(table, "stopped at epoch 4")["one"] == "6"
@@ -63,25 +66,22 @@ def test_where_trials_were_stopped_is_counted(folder: Path) -> None:
     assert "none of 12 stopped trials was run to its end; `ablate audit large` does." in text
 
 
-def test_an_audit_is_drawn_and_judged(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = tmp_path / "large"
-    shutil.copytree(folder, copy)
+def test_an_audit_is_drawn_and_judged(tmp_path: Path) -> None:
+    folder = large(tmp_path / "large", trials=8, seeds=2)
     record = next(
-        e for e in Ledger.read(copy / "ledger.jsonl") if e["event"] == "finished" and e["state"] == "PRUNED"
+        e for e in Ledger.read(folder / "ledger.jsonl") if e["event"] == "finished" and e["state"] == "PRUNED"
     )
     curve = {epoch: {METRIC: 0.1 * epoch} for epoch in range(1, 9)}
-    (copy / "audit").mkdir()
+    (folder / "audit").mkdir()
     rerun = Rerun(record["trial"], "0", "COMPLETE", "", curve, {})
-    (copy / "audit" / f"{record['trial']}.json").write_text(as_json(rerun))
-    document = report(copy)
+    (folder / "audit" / f"{record['trial']}.json").write_text(as_json(rerun))
+    document = report(folder)
     lines = [p for id in figures(document) if id.startswith("curves-") for p in points(figures(document)[id])]
     again = [p for p in lines if p.trial == record["trial"] and len(p.x) == 8]
     assert [p.y for p in again] == [tuple(0.1 * epoch for epoch in range(1, 9))]
     assert "above the median" in tables(document)["audit-1"].head
-    (copy / "audit" / "t9999.json").write_text("{")
-    text = said(section(report(copy), "stopping").blocks)
+    (folder / "audit" / "t9999.json").write_text("{")
+    text = said(section(report(folder), "stopping").blocks)
     assert "What was audited cannot be read: audit/t9999.json: not the record of an audited trial" in text
 
 

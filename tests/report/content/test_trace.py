@@ -151,7 +151,7 @@ def test_searches_are_counted_from_the_runs(made: Made) -> None:
 
 
 def test_lines_of_parallel_coordinates_are_the_rows_of_completed_trials(tmp_path: Path) -> None:
-    folder = large(tmp_path / "large", trials=24, seeds=2)
+    folder = large(tmp_path / "large", trials=16, seeds=2)
     rows = pd.read_parquet(write_report(folder).parent / "results.parquet").set_index("trial_id")
     document = report(folder)
     keys = ["optim.lr", "loss.temperature", "optim.weight_decay", "head.out", "head.norm", METRIC]

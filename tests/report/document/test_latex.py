@@ -34,6 +34,9 @@ def of(*made: Table) -> Document:
     return Document("title", "Which?", (), (Section("s", "Section", made),), ())
 
 
+MANY = of(*(table(f"t{i}", "Many.", ["a", "b"], [["1", "2"]]) for i in range(150)))
+
+
 def tabulars(text: str) -> list[tuple[list[str], list[list[str]]]]:
     """Of each tabular and longtable its columns and its rows."""
     found = []
@@ -135,6 +138,12 @@ def test_a_long_table_goes_over_pages_with_its_head_on_each() -> None:
     )
 
 
+def test_many_tables_do_not_all_wait_for_a_page() -> None:
+    stretches = tables(MANY).split(r"\clearpage")
+    assert len(stretches) == 15
+    assert all(stretch.count(r"\end{table}") == 10 for stretch in stretches)
+
+
 def test_a_bracket_at_the_start_of_a_row_is_no_option_of_what_is_before() -> None:
     text = tables(of(table("t", "", ["[a]", "b"], [["[0, 1]", "x"], ["*", "y"]])))
     assert re.findall(r"^[\[*].*", text, re.MULTILINE) == []
@@ -144,13 +153,15 @@ def test_a_bracket_at_the_start_of_a_row_is_no_option_of_what_is_before() -> Non
 @pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="no pdflatex (apt-get install texlive-latex-recommended)"
 )
-@pytest.mark.parametrize("runs", [40, 400])
-def test_latex_compiles_it(tmp_path: Path, runs: int) -> None:
+@pytest.mark.parametrize(
+    "made", [document(), document(runs=400), MANY], ids=["usual", "long tables", "many tables"]
+)
+def test_latex_compiles_it(tmp_path: Path, made: Document) -> None:
     preamble = "\n".join(
         line.removeprefix("% ") for line in tables(document()).splitlines() if "usepackage" in line
     )
     (tmp_path / "paper.tex").write_text(
-        f"\\documentclass{{article}}\n{preamble}\n\\begin{{document}}\n{tables(document(runs))}\\end{{document}}\n",
+        f"\\documentclass{{article}}\n{preamble}\n\\begin{{document}}\n{tables(made)}\\end{{document}}\n",
         encoding="utf-8",
     )
     command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
