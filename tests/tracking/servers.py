@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,10 +51,12 @@ def running(command: list[str], ready: str, **environment: str) -> Iterator[None
                 break
         else:
             raise AssertionError("the server ended: " + "".join(said))
+        # A full pipe would stop the server in the middle of what it has to say.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
         yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=_PATIENCE)
+        process.wait(_PATIENCE)
 
 
 @contextmanager

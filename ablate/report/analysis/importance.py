@@ -68,9 +68,9 @@ class Importance:
     refused: str
 
 
-def importances(searched: Searched) -> tuple[Importance, ...]:
-    """PED-ANOVA for every arm, and fANOVA for those where it is valid."""
-    return tuple(found for arm in searched.arms for found in _of_arm(searched, arm))
+def importances(searched: Searched, *, with_fanova: bool = True) -> tuple[Importance, ...]:
+    """PED-ANOVA for every arm, and, if wanted, fANOVA for those where it is valid."""
+    return tuple(found for arm in searched.arms for found in _of_arm(searched, arm, with_fanova))
 
 
 def usable(searched: Searched, arm: str) -> tuple[SearchTrial, ...]:
@@ -78,7 +78,7 @@ def usable(searched: Searched, arm: str) -> tuple[SearchTrial, ...]:
     return tuple(t for t in searched.of(arm) if t.score is not None and not t.repeat and not t.inherited)
 
 
-def _of_arm(searched: Searched, arm: str) -> list[Importance]:
+def _of_arm(searched: Searched, arm: str, with_fanova: bool) -> list[Importance]:
     every = usable(searched, arm)
     evenly = tuple(t for t in every if drawn_evenly(searched.sweep, t))
     used = evenly if len(evenly) >= EVENLY else every
@@ -91,7 +91,8 @@ def _of_arm(searched: Searched, arm: str) -> list[Importance]:
         return [_refused(arm, used, "all trials ended with the same objective")]
     notes = _notes(searched, arm, used, space)
     found = [_ped_anova(arm, used, space, notes)]
-    if len(used) >= FEWEST_FANOVA and all(space.keys() <= t.params.keys() for t in used):
+    valid = len(used) >= FEWEST_FANOVA and all(space.keys() <= t.params.keys() for t in used)
+    if with_fanova and valid:
         found.append(_fanova(arm, used, space, notes))
     return found
 

@@ -48,8 +48,8 @@ class Analysis:
         return tree
 
 
-def analyse(events: list[Event], reruns: Mapping[str, Rerun]) -> Analysis:
-    """Equal ledgers and audits give equal analyses.
+def analyse(events: list[Event], reruns: Mapping[str, Rerun], *, with_fanova: bool = True) -> Analysis:
+    """Equal ledgers and audits give equal analyses. fANOVA takes a second or two for each arm.
 
     Raises NoAnalysis if no search trial was completed, or none has finished.
     """
@@ -75,7 +75,7 @@ def analyse(events: list[Event], reruns: Mapping[str, Rerun]) -> Analysis:
         scheduler=searched.sweep.search.scheduler.kind,
         best=best_so_far(searched),
         expected=expected_best(searched),
-        importance=importance.importances(searched),
+        importance=importance.importances(searched, with_fanova=with_fanova),
         boundaries=ends,
         relations=related,
         patch=patch_of(searched, ends, related),

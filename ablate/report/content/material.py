@@ -152,7 +152,7 @@ def _digest(folder: Path, events: list[Event]) -> str:
 
 def _analysis(events: list[Event], reruns: Mapping[str, Rerun]) -> tuple[Analysis | None, str]:
     try:
-        return analyse(events, reruns), ""
+        return analyse(events, reruns, with_fanova=False), ""  # which takes longer than all the rest
     except NoAnalysis as error:
         return None, str(error)
 

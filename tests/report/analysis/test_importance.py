@@ -82,6 +82,13 @@ def test_too_little_is_refused_with_what_is_missing(count: int, score: Any, word
     assert found.shares == ()
 
 
+def test_fanova_can_be_left_out_and_the_rest_is_the_same() -> None:
+    searched = of_random(60)
+    both = importances(searched)
+    assert {i.method for i in both} == {"PED-ANOVA", "fANOVA"}
+    assert importances(searched, with_fanova=False) == tuple(i for i in both if i.method == "PED-ANOVA")
+
+
 def test_one_parameter_has_no_share_of_anything() -> None:
     sweep = sweep_of()
     [found] = importances(read_search(made_events(sweep, drawn(sweep, peak, 30))))
