@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy import stats
-
 from ablate.report.trials import TrialRecord
 from ablate.spec.objective import Objective, is_label_free
 
@@ -50,5 +48,7 @@ def agreement(objective: Objective, search: Iterable[TrialRecord]) -> Agreement 
     ours, probe = [a for a, _ in known], [b for _, b in known]
     if len(known) < _FEWEST or len(set(ours)) == 1 or len(set(probe)) == 1:
         return None
+    from scipy import stats  # a second to import, and few objectives need it
+
     spearman, kendall = stats.spearmanr(ours, probe), stats.kendalltau(ours, probe)
     return Agreement(objective.metric, len(known), float(spearman.statistic), float(kendall.statistic))

@@ -81,6 +81,7 @@ def _figures(m: Material, names: Sequence[str], factors: Sequence[str]) -> Itera
                 y=Axis(f"probe of {factor}, test"),
                 series=series,
                 narrow=True,
+                order=m.order,
             )
 
 

@@ -92,6 +92,13 @@ class Material:
         order = dict.fromkeys([*(arm for arm in first if arm in found), *found])
         return tuple(sorted(order, key=PIXELS.__eq__))
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The arms of all stages, so that an arm looks the same in every figure; empty where they are more
+        than there are looks."""
+        arms = dict.fromkeys([*self.arms("confirm"), *self.arms("search")])
+        return tuple(arms) if len(arms) <= _PANEL else ()
+
     def of(self, stage: str, arm: str | None = None) -> Iterator[Row]:
         """The rows of a stage, of all arms or of one."""
         for row in self.rows.values():

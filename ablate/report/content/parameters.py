@@ -23,7 +23,7 @@ def parameters(m: Material) -> Section:
         blocks.append(Paragraph(f"Importance and relations are not given: {m.no_analysis}."))
     else:
         _, _, importance, ends, related, change, _ = analysed.sections(m.analysis)
-        blocks += _importance(m.analysis.importance)
+        blocks += _importance(m.analysis.importance, m.order)
         blocks.append(folded(importance, "importance-table", (_IMPORTANCE,), _arm))
     blocks += _parallel(m)
     if m.analysis is not None:
@@ -45,7 +45,7 @@ def _arm(row: Sequence[str]) -> str:
 # --- importance ------------------------------------------------------------------------------------------
 
 
-def _importance(found: Sequence[Importance]) -> Iterator[Figure]:
+def _importance(found: Sequence[Importance], order: Sequence[str]) -> Iterator[Figure]:
     for method in dict.fromkeys(i.method for i in found):
         of_method = [i for i in found if i.method == method and i.shares]
         if not of_method:
@@ -62,6 +62,7 @@ def _importance(found: Sequence[Importance]) -> Iterator[Figure]:
             f"share.{caution}",
             label="share of importance",
             groups=groups,
+            order=order,
         )
 
 
@@ -77,7 +78,6 @@ def _bar(share: Share, trials: int) -> Bar:
 def _parallel(m: Material) -> Iterator[Block]:
     every = m.completed("search")
     rows = [row for row in every if number(row, m.objective) is not None]
-    rows.sort(key=lambda row: m.arms("search").index(row["arm"]))  # so that an arm has its colour
     drawn = [key for key in m.sweep.space if len({repr(row.get(key)) for row in rows}) > 1]
     if len(rows) < 2 or not drawn:
         yield Paragraph("No parallel coordinates: they take two completed trials that differ in a parameter.")
@@ -99,6 +99,7 @@ def _parallel(m: Material) -> Iterator[Block]:
         dimensions=dimensions,
         trials=[row["trial_id"] for row in rows],
         groups=[row["arm"] for row in rows],
+        order=m.order,
     )
 
 

@@ -151,6 +151,7 @@ def _figures(m: Material, p: Parameter) -> Iterator[Figure]:
             y=Axis(metric),
             series=series,
             narrow=True,
+            order=m.order,
         )
 
 
@@ -167,6 +168,7 @@ def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Figure]:
             y=Axis(accuracy),
             series=series,
             narrow=True,
+            order=m.order,
         )
 
 

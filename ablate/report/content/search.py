@@ -189,6 +189,7 @@ def _course(m: Material, best: Sequence[BestSoFar], unit: str, id: str) -> Figur
         y=Axis(f"best {m.objective}"),
         series=series,
         narrow=True,
+        order=m.order,
     )
 
 

@@ -47,4 +47,5 @@ def _figure(m: Material, stage: str, name: str) -> Figure | None:
         y=Axis(accuracy),
         series=series,
         narrow=True,
+        order=m.order,
     )

@@ -39,7 +39,7 @@ def spectra(m: Material) -> Found:
             "Spectra: no completed trial has a readable `spectrum.npz` in its folder; `ablate train "
             "trials/TRIAL/spec.json --folder NEW` trains one again and writes it."
         )
-    figures = [figure for name in _OF for figure in _figures(name, chosen, read)]
+    figures = [figure for name in _OF for figure in _figures(m.order, name, chosen, read)]
     said = [
         f"Of {whose(m)}"
         + (f", the best {_TRIALS} of each arm" if m.shown == "search" else "")
@@ -78,7 +78,7 @@ def _read(folder: Path, trial: str) -> dict[str, Spectrum]:
 
 
 def _figures(
-    name: str, chosen: dict[str, list[Row]], read: dict[str, dict[str, Spectrum]]
+    order: Sequence[str], name: str, chosen: dict[str, list[Row]], read: dict[str, dict[str, Spectrum]]
 ) -> Iterator[Figure]:
     stored: Stored = {}
     for arm, rows in chosen.items():
@@ -97,6 +97,7 @@ def _figures(
             y=Axis("singular value / largest", log=True),
             series=series,
             narrow=True,
+            order=order,
         )
 
 
