@@ -150,7 +150,7 @@ class SweepRuns:
             self.client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
         ends = record.finished and not child.ended
-        metrics = _fresh(child, points)
+        metrics = _fresh(child, points, self.sweep["search"]["objective"]["metric"])
         if ends:
             metrics += _metrics(_final(child, record), record.ended or 0.0, record.epochs)
         params = {} if child.described else params_of(record, self._keys)
@@ -242,12 +242,14 @@ class SweepRuns:
             replace_report(self.store, self.client, self.parent, folder / REPORT)
 
 
-def _fresh(child: Child, points: list[Point]) -> list[Metric]:
-    """The metrics of epochs that the child has not, each epoch's number after the rest of it."""
+def _fresh(child: Child, points: list[Point], objective: str) -> list[Metric]:
+    """The metrics of epochs that the child has not: the objective first, because MLflow's compare page begins
+    with the metric that came first, and the epoch's number after the rest of it."""
     metrics: list[Metric] = []
     for epoch, time, values in points:
         if epoch > child.epoch:
-            metrics += _metrics({**values, "epoch": float(epoch)}, time, epoch)
+            first = {objective: values[objective]} if objective in values else {}
+            metrics += _metrics({**first, **values, "epoch": float(epoch)}, time, epoch)
             child.epoch = epoch
             child.last |= values
     return metrics

@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +20,7 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from ablate.report import summarise, write_results
 from ablate.tracking import Mirror, TrackingError, catch_up, check_recordable, find_store
 from tests.report.made_sweep import Made, append
+from tests.tracking.servers import free_port, serving_ui
 
 FINISHED = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "COLLAPSED": "FINISHED", "FAILED": "FAILED"}
 
@@ -278,9 +275,7 @@ def test_a_dead_server_neither_blocks_nor_loses_and_its_pages_show_all_when_back
 ) -> None:
     """The server is `ablate ui` itself, on the port where nobody answered before."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     made = Made("away").search().confirm()
     folder = made.write(runs / "away")
@@ -294,7 +289,7 @@ def test_a_dead_server_neither_blocks_nor_loses_and_its_pages_show_all_when_back
     served = tmp_path / "served"
     served.mkdir()
     shutil.copy(runs / "mlflow.db", served / "mlflow.db")  # saves the seconds of making another store
-    with serving(served, port):
+    with serving_ui(served, port):
         page = urllib.request.urlopen(uri, timeout=10).read()
         assert b"<title>MLflow</title>" in page
         assert Mirror(folder, uri).close()
@@ -303,31 +298,3 @@ def test_a_dead_server_neither_blocks_nor_loses_and_its_pages_show_all_when_back
         _, children = found(remote, "away")
         assert "encoder.pt" in artifacts(remote, children["t0000"])
     assert list((served / "mlflow-artifacts").rglob("encoder.pt"))
-
-
-class serving:
-    """`serve_ui` in a process of its own, until the block ends."""
-
-    def __init__(self, runs: Path, port: int) -> None:
-        code = "import sys, pathlib; from ablate.tracking import serve_ui; "
-        code += "serve_ui(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, str(runs), str(port)],
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def __enter__(self) -> None:
-        assert self.process.stdout is not None
-        said = []
-        for line in self.process.stdout:
-            said.append(line)
-            if "Uvicorn running" in line:
-                return
-        raise AssertionError("the server ended: " + "".join(said))
-
-    def __exit__(self, *_: object) -> None:
-        os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.communicate(timeout=20)
