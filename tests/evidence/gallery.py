@@ -51,6 +51,7 @@ class Shot:
 
 REPORT = (
     Shot("report"),
+    Shot("report-verdicts", "verdicts"),
     Shot("report-dark", "searches", scheme="dark"),
     Shot("report-spectra", "spectra"),
     Shot("report-phone", width=390, height=844, scale=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -18,7 +19,8 @@ from mlflow.entities import Run
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from ablate.report import summarise, write_results
-from ablate.tracking import Mirror, TrackingError, catch_up, check_recordable, find_store
+from ablate.tracking import Mirror, Store, TrackingError, catch_up, check_recordable, find_store
+from ablate.tracking import machine as machine_module
 from tests.report.made_sweep import Made, append
 from tests.tracking.servers import free_port, serving_ui
 
@@ -131,6 +133,91 @@ def test_artifacts_of_trials_and_of_the_sweep(client: MlflowClient, tmp_path: Pa
     assert Path(copy).read_bytes() == b"weights of t0000"
     (used,) = client.get_run(children["c0000"].info.run_id).inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", "0123456789abcdef")
+
+
+@pytest.mark.usefixtures("whole")
+def test_the_parent_says_question_answer_and_how_good_the_search_became(client: MlflowClient) -> None:
+    parent, _ = found(client, "whole")
+    note = parent.data.tags["mlflow.note.content"]
+    assert "viewStateShareKey=" in note.splitlines()[0]
+    assert "does it resume?" in note
+    assert "## Verdicts" in note
+    assert points(client, parent, "best.search") == [
+        (1, pytest.approx(0.3)),
+        (2, pytest.approx(0.3)),
+        (3, pytest.approx(0.3)),
+        (4, pytest.approx(0.3)),
+    ]
+
+
+@pytest.mark.usefixtures("whole")
+def test_the_views_of_an_experiment_find_the_runs_of_their_stage(client: MlflowClient) -> None:
+    experiment = client.get_experiment_by_name("whole")
+    tags = experiment.tags
+    assert tags["mlflow.note.content"].startswith("does it resume?\n")
+    assert tags["mlflow.experiment.primaryMetric.name"] == "probe.h.val"
+    views = [json.loads(value) for key, value in tags.items() if key.startswith("mlflow.sharedViewState.")]
+    counts = {}
+    for view in views:
+        state = json.loads(view["state"])
+        order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
+        runs = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[order])
+        assert len({run.data.tags["stage"] for run in runs}) == 1
+        counts[view["name"]] = len(runs)
+    assert counts == {"whole: search, best first": 4, "whole: confirm, mean of each arm": 12}
+
+
+@pytest.mark.usefixtures("whole")
+def test_the_best_of_confirmation_are_models_with_their_scores(client: MlflowClient) -> None:
+    _, children = found(client, "whole")
+    place = client.get_experiment_by_name("whole").experiment_id
+    models = {model.tags["ablate.trial"]: model for model in client.search_logged_models([place])}
+    trained = {trial for trial, run in children.items() if run.data.tags["arm"] in ("best", "simclr")}
+    assert models.keys() == {trial for trial in trained if trial.startswith("c")}, "and no control"
+    for trial, model in models.items():
+        run = children[trial]
+        assert (model.source_run_id, model.status) == (run.info.run_id, "READY")
+        assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+        (score,) = model.metrics
+        assert (score.key, score.value) == ("probe.h.test", run.data.metrics["probe.h.test"])
+        assert (score.dataset_name, score.dataset_digest) == ("digits", "0123456789abcdef")
+        (file,) = client.list_logged_model_artifacts(model.model_id)
+        assert file.path == "encoder.pt"
+        assert "encoder.pt" not in artifacts(client, run), "the weights are kept once"
+
+
+def test_what_people_wrote_into_an_experiment_stays(runs: Path, client: MlflowClient) -> None:
+    place = client.create_experiment("ours", tags={"mlflow.note.content": "mine"})
+    folder = Made("ours").search().end().write(runs / "ours")
+    assert Mirror(folder).close()
+    tags = client.get_experiment(place).tags
+    (view,) = [key for key in tags if key.startswith("mlflow.sharedViewState.") and key.endswith("-search")]
+    client.set_experiment_tag(place, view, "changed by hand")
+    (folder / "tracking.json").unlink()
+    assert catch_up(folder)
+    tags = client.get_experiment(place).tags
+    assert (tags["mlflow.note.content"], tags[view]) == ("mine", "changed by hand")
+
+
+def test_the_machine_is_watched_also_while_the_store_is_away(
+    runs: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_module, "_INTERVAL", 0.0)
+    folder = Made("watched").search().end().write(runs / "watched")
+    away = {"left": 2}
+    real = find_store(runs).client
+
+    def client_or_not(_: Store) -> MlflowClient:
+        away["left"] -= 1
+        if away["left"] >= 0:
+            raise ConnectionError("away")
+        return real()
+
+    monkeypatch.setattr(Store, "client", client_or_not)
+    assert Mirror(folder).close()
+    parent, _ = found(client, "watched")
+    samples = points(client, parent, "system/system_memory_usage_percentage")
+    assert len(samples) == 3, "two of them from before the store could be reached"
 
 
 def test_a_lost_mark_repeats_nothing(whole: Path, client: MlflowClient) -> None:
