@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,8 @@ from ablate.cli.errors import refuse, sweep_folder
 from ablate.cli.operate import Name, Runs
 
 app = typer.Typer()
+
+_MEEK = 10  # so much less is it worth to the scheduler than the training beside it
 
 
 @app.command()
@@ -27,6 +30,7 @@ def watch(
     from ablate.report.live.page import LivePage
     from ablate.report.live.server import HOST, open_server
 
+    os.nice(_MEEK)
     live = LivePage(folder, report_of, partial(page, live=True))
     try:
         server = open_server(port, live.now)

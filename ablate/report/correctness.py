@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from ablate.report.arrays import FloatArray, read_arrays
+
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -45,14 +44,5 @@ class Correctness:
 
     def _of(self, trial: str) -> FloatArray | None:
         if self._stored and trial not in self._known:
-            self._known[trial] = _read(self._folder / "trials" / trial / "correct.npz", self._name)
+            self._known[trial] = read_arrays(self._folder / "trials" / trial / "correct.npz").get(self._name)
         return self._known.get(trial)
-
-
-def _read(path: Path, name: str) -> FloatArray | None:
-    """[images], 0 or 1; None if the file is not there, or not whole, or lacks ``name``."""
-    try:
-        with np.load(path) as stored:
-            return stored[name].astype(np.float64) if name in stored else None
-    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile):  # whatever a damaged file gives
-        return None

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.report.words import (
+    FRONT,
     Rows,
     claim_items,
     detail_rows,
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
     from ablate.report.claims import Claims
     from ablate.report.summary import ArmSearch, Chosen, Summary
 
-_FRONT = "Pareto front: no completed trial is better in one objective and as good in the others."
-
 
 def markdown(s: Summary) -> str:
     """The summary as Markdown."""
     lines = [f"# {s.name}", "", s.question.strip(), "", "## Search", ""]
     lines += [f"- {line}" for line in _search_lines(s)]
     if s.front:
-        lines += ["", _FRONT, "", *markdown_table(*_front_rows(s))]
+        lines += ["", FRONT, "", *markdown_table(*_front_rows(s))]
     if s.claims:
         lines += ["", "## Confirm", "", *markdown_table(*score_rows(s.claims))]
         lines += _markdown_claims(s.claims)
@@ -64,7 +63,7 @@ def show(s: Summary, console: Console) -> None:
     for line in _search_lines(s):
         console.print(f"  {line}", highlight=False, markup=False)
     if s.front:
-        console.print("", _FRONT, rich_table(*_front_rows(s)), sep="\n")
+        console.print("", FRONT, rich_table(*_front_rows(s)), sep="\n")
     if s.claims:
         console.print("", rich_table(*score_rows(s.claims)), sep="\n")
         show_claims(s.claims, console)

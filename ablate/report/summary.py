@@ -17,10 +17,10 @@ from ablate.report.claims import Claims, claims_of
 from ablate.report.confirm import declaration
 from ablate.report.page import markdown, show
 from ablate.report.trials import TrialRecord, ending, fold_trials, opening
-from ablate.spec.front import feasible, front, losses
+from ablate.spec.front import feasible, front, losses, missing
 from ablate.spec.search import SearchSpec
 
-_STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "PAUSED", "WAITING")
+STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "PAUSED", "WAITING")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def _best(
     if chosen:
         return _chosen(spec, records[chosen[-1]])
     completed = _completed(search)
-    fit = [r for r in search if r.trial in completed and feasible(spec, r.metrics)]
+    scored = [r for r in search if r.trial in completed and not missing(spec, r.metrics)]
+    fit = [r for r in scored if feasible(spec, r.metrics)]
     best = min(fit, key=lambda r: losses(spec, r.metrics)[0], default=None)
     return None if best is None else _chosen(spec, best)
 
@@ -153,4 +154,4 @@ def _completed(search: list[TrialRecord]) -> dict[str, dict[str, float]]:
 
 def _count(records: list[TrialRecord]) -> dict[str, int]:
     counts = Counter(r.state for r in records)
-    return {state: counts[state] for state in _STATES if counts[state]}
+    return {state: counts[state] for state in STATES if counts[state]}

@@ -15,6 +15,8 @@ from ablate.statistics.verdict import Unit, Verdict
 
 Rows = tuple[list[str], list[list[str]]]
 
+FRONT = "Pareto front: no completed trial is better in one objective and as good in the others."
+
 MEANINGS = {
     "better, worse": "the difference is established: p, after Holm over all comparisons, is at most alpha",
     "equivalent": "the difference is established to be smaller than the margin, whatever its sign",
@@ -85,7 +87,7 @@ def verdict_rows(claims: Claims) -> Rows:
     """
     wide = _has_images(claims)
     over = f"{claims.unit}s and images" if wide else f"{claims.unit}s"
-    head = ["comparison", "verdict", f"{claims.unit}s", "difference", f"{_percent(claims)} over {over}"]
+    head = ["comparison", "verdict", f"{claims.unit}s", "difference", f"{percent(claims)} over {over}"]
     rows = [[*_measured(v, v.word, wide), _p(v.p_holm)] for v in claims.verdicts]
     controls = [[*_measured(v, "control", wide, claims.unit), "-"] for v in claims.controls]
     return [*head, "p (Holm)"], rows + controls
@@ -98,19 +100,19 @@ def _measured(v: Verdict, word: str, wide: bool, unit: Unit | None = None) -> li
     units = f"{n} of {all_of_them}" if c.missing else str(n)
     units += "" if unit in (None, v.unit) else f" {v.unit}s"
     mean = f"{v.mean:+.4f}" if c.differences else "-"
-    return [name_of(c), word, units, mean, _interval(v.wide if wide else v.interval)]
+    return [name_of(c), word, units, mean, interval_text(v.wide if wide else v.interval)]
 
 
 def detail_rows(claims: Claims) -> Rows:
     """The table of effect sizes and further numbers, one row a comparison."""
-    percent, wide = _percent(claims), _has_images(claims)
-    t = [f"{percent} over {claims.unit}s"] if wide else []
-    head = ["comparison", *t, f"{percent} BCa", "d_z", "P(better)", "p", "p of equivalence"]
+    level, wide = percent(claims), _has_images(claims)
+    t = [f"{level} over {claims.unit}s"] if wide else []
+    head = ["comparison", *t, f"{level} BCa", "d_z", "P(better)", "p", "p of equivalence"]
     rows = [
         [
             name_of(v.comparison),
-            *([_interval(v.interval)] if wide else []),
-            _interval(v.bca),
+            *([interval_text(v.interval)] if wide else []),
+            interval_text(v.bca),
             "-" if v.dz is None else f"{v.dz:+.2f}",
             "-" if v.p_better is None else f"{v.p_better:.2f}",
             _p(v.p),
@@ -123,7 +125,9 @@ def detail_rows(claims: Claims) -> Rows:
 
 def factor_rows(claims: Claims) -> Rows:
     """The table of effects of factors, of a factorial design."""
-    rows = [[" x ".join(e.factors), f"{e.mean:+.4f}", _interval(e.interval), _p(e.p)] for e in claims.effects]
+    rows = [
+        [" x ".join(e.factors), f"{e.mean:+.4f}", interval_text(e.interval), _p(e.p)] for e in claims.effects
+    ]
     return ["effect of", "difference", f"95% over {claims.unit}s", "p (Benjamini-Hochberg)"], rows
 
 
@@ -131,7 +135,8 @@ def _has_images(claims: Claims) -> bool:
     return any(v.wide is not None for v in (*claims.verdicts, *claims.controls))
 
 
-def _percent(claims: Claims) -> str:
+def percent(claims: Claims) -> str:
+    """The level of the intervals."""
     level = 100 * (1 - claims.alpha)
     each = (f"{level:.{digits}g}" for digits in range(3, 17))  # an early look's level is no 100%
     return next(text for text in each if text != "100") + "%"
@@ -191,7 +196,8 @@ def _looks(claims: Claims) -> str:
     )
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
+    """``[-0.0123, +0.0456]``, or a hyphen where there is none."""
     return "-" if interval is None else f"[{interval.low:+.4f}, {interval.high:+.4f}]"
 
 

@@ -11,7 +11,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ablate.report.trials import TrialRecord
-from ablate.tracking.models import WEIGHTS, has_model
+from ablate.tracking.models import WEIGHTS
 from ablate.tracking.spectrum import plot_spectrum
 from ablate.tracking.store import Store
 
@@ -20,11 +20,11 @@ SWEEP_FILES = ("sweep.json", "packing.json", "results.parquet", "summary.md")
 _FILES = ("identity.json", "spectrum.npz", "correct.npz")
 
 
-def log_trial(store: Store, place: str, record: TrialRecord, folder: Path) -> None:
+def log_trial(store: Store, place: str, record: TrialRecord, folder: Path, *, weights: bool) -> None:
     """Log what there is of a trial to ``place``, the artifact URI of its run: its spec, the files in its
-    ``folder`` and a picture of its spectra. An encoder that becomes a model is left to ``models``."""
+    ``folder``, those with ``weights`` only if asked for, and a picture of its spectra."""
     repository = _repository(store, place)
-    names = _FILES if has_model(record, folder) else (*_FILES, WEIGHTS)
+    names = (*_FILES, WEIGHTS) if weights else _FILES
     with TemporaryDirectory() as scratch:
         spec, picture = Path(scratch) / "spec.json", Path(scratch) / "spectrum.png"
         spec.write_text(json.dumps(record.spec, indent=2) + "\n")

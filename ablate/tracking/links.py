@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from ablate.ledger import Ledger
+from ablate.ledger import Ledger, LedgerError
 from ablate.tracking.views import view_id
 
 _CHOSEN_AT_MOST = 20  # runs that are compared side by side
@@ -67,6 +67,9 @@ def links(folder: Path) -> dict[str, str]:
 
 
 def _chosen(folder: Path) -> list[str]:
-    """The trials that the searches chose."""
-    events = Ledger.read(folder / "ledger.jsonl")
+    """The trials that the searches chose; none if the ledger cannot be read, which the mirror has said."""
+    try:
+        events = Ledger.read(folder / "ledger.jsonl")
+    except LedgerError:
+        return []
     return list(dict.fromkeys(event["trial"] for event in events if event["event"] == "chosen"))

@@ -6,6 +6,7 @@ A logged model holds the weights as they were saved. What MLflow itself can load
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -13,10 +14,13 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, ErrorCode
 
 from ablate.report.trials import TrialRecord
 from ablate.tracking.describe import NOTE
 
+_log = logging.getLogger(__name__)
 WEIGHTS = "encoder.pt"
 _TYPE = "encoder"
 _FORBIDDEN = re.compile(r"""[/:.%"']""")  # in names of logged models
@@ -28,11 +32,26 @@ def has_model(record: TrialRecord, folder: Path) -> bool:
 
 
 class Models:
-    """The logged models of one experiment, looked up at the first that is to be logged."""
+    """The logged models of one experiment, looked up when the first is to be logged."""
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
         self._client, self._experiment_id = client, experiment_id
-        self._found: dict[str, LoggedModel] | None = None
+        self._found: dict[str, LoggedModel] = {}  # by the id of the run that made them
+        self._available: bool | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether the server knows logged models: those before MLflow 3 do not, which is said once."""
+        if self._available is None:
+            try:
+                self._found = self._look_up()
+                self._available = True
+            except MlflowException as error:
+                if error.error_code != ErrorCode.Name(ENDPOINT_NOT_FOUND):
+                    raise
+                _log.warning("MLflow's server is older than 3: encoders are artifacts of runs, not models")
+                self._available = False
+        return self._available
 
     def log(
         self,
@@ -44,9 +63,7 @@ class Models:
         data: tuple[str, str],
     ) -> None:
         """Log the encoder in the trial's ``folder`` as a model of its run, once; ``data`` is the name and the
-        digest of its data set."""
-        if self._found is None:
-            self._found = self._look_up()
+        digest of its data set. Only where logged models are ``available``."""
         model = self._found.get(run_id)
         if model is not None and model.status == "READY":
             return
@@ -71,7 +88,6 @@ class Models:
         self._client.finalize_logged_model(model.model_id, "READY")
 
     def _look_up(self) -> dict[str, LoggedModel]:
-        """Models by the id of the run that made them."""
         found: dict[str, LoggedModel] = {}
         token = None
         while True:

@@ -180,9 +180,10 @@ class SweepRuns:
             self.client.log_batch(run, metrics=rest, params=some, tags=last)
 
     def _log_artifacts(self, child: Child, record: TrialRecord, folder: Path) -> None:
-        log_trial(self.store, child.artifacts, record, folder)
+        modelled = has_model(record, folder) and self._models.available
+        log_trial(self.store, child.artifacts, record, folder, weights=not modelled)
         data = self._log_data(child.run_id, record, folder)
-        if has_model(record, folder):
+        if modelled:
             params = params_of(record, self._keys)
             self._models.log(child.run_id, record, folder, params=params, data=data)
 

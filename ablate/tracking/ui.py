@@ -18,26 +18,30 @@ def serve_ui(runs: Path, port: int = 5000) -> None:
     """Become MLflow's server (this process is replaced) for the sweeps in ``runs``; stop it with Ctrl-C.
 
     What a sweep's mirror could not deliver is brought in first, and the addresses of what there is to see are
-    printed. Another port is taken, and named, if ``port`` is busy. Where the store is a server with pages of
-    its own, nothing is served: the addresses are there. Raises TrackingError if there is nothing to show.
+    printed. Another port is taken, and named, if ``port`` is busy. Sweeps that are on a server with pages of
+    its own are named with their addresses there; if all are, nothing is served. Raises TrackingError if there
+    is nothing to show.
     """
-    store = find_store(runs)
-    folders = sorted(path.parent for path in runs.glob("*/sweep.json"))
-    if not folders and not _exists(store):
+    own = find_store(runs)
+    placed = {path.parent: store_of(path.parent)[0] for path in sorted(runs.glob("*/sweep.json"))}
+    servers = dict.fromkeys(store for store in (own, *placed.values()) if store.is_server)
+    here = [folder for folder, store in placed.items() if store == own and not own.is_server]
+    if not here and not servers and not _exists(own):
         raise TrackingError(f"{runs.absolute()}: no sweep has been run here; give the folder with --runs")
-    here = [folder for folder in folders if store_of(folder)[0] == store]
-    behind = [folder.name for folder in here if not catch_up(folder)]
-    if behind:
-        print(f"Not all of it is in MLflow yet ({store.shown}): {', '.join(behind)}.")
-    if store.is_server:
-        print("\n".join(directory(here, store.shown.rstrip("/"))))
+    for folder, store in placed.items():
+        if (store.is_server or store == own) and not catch_up(folder):
+            print(f"{folder.name}: not all of it is in MLflow yet ({store.shown})")
+    for server in servers:
+        there = [folder for folder, store in placed.items() if store == server]
+        print("\n".join(directory(there, server.shown.rstrip("/"))), flush=True)
+    if own.is_server or (servers and not here and not _exists(own)):
         return
     free = free_port(port)
     if free != port:
         print(f"Port {port} is busy; taking {free}.")
     print("\n".join(directory(here, f"http://{HOST}:{free}")))
     print("Ctrl-C stops it.", flush=True)
-    command = ui_command(store, free)
+    command = ui_command(own, free)
     os.execve(command[0], command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
@@ -45,9 +49,9 @@ def directory(folders: list[Path], site: str) -> list[str]:
     """The addresses to open, line by line: everything of the sweep that was written to last, and the way to
     all the others."""
     lines = [f"MLflow: {site}/{page('experiments')}"]
-    newest = max(folders, key=lambda folder: (folder / "ledger.jsonl").stat().st_mtime, default=None)
-    for what, where in links(newest).items() if newest else ():
-        lines.append(f"  {newest.name if newest else ''}, {what}: {site}/{where}")
+    begun = [folder for folder in folders if (folder / "ledger.jsonl").exists()]
+    for newest in sorted(begun, key=lambda folder: (folder / "ledger.jsonl").stat().st_mtime)[-1:]:
+        lines += [f"  {newest.name}, {what}: {site}/{where}" for what, where in links(newest).items()]
     return lines
 
 

@@ -67,8 +67,8 @@ def _search(sweep: Mapping[str, Any], sweep_id: str) -> View:
         _line(first),
         *(_scatter(metric, first) for metric in dict.fromkeys([*others, _RANK]) if metric != first),
     ]
-    best_first = {"by": first, "ascending": spec.objective.mode == "min"}
-    state = _state(sweep_id, "search", columns, charts, **best_first)
+    ascending = spec.objective.mode == "min"
+    state = _state(sweep_id, "search", columns, charts, by=first, ascending=ascending)
     state["runsHiddenMode"] = "FIRST_20_RUNS"  # curves of the best; the parallel coordinates are of all
     return View(view_id(sweep_id, "search"), f"{sweep['name']}: search, best first", state)
 
@@ -105,7 +105,7 @@ def _drawn(space: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _columns(*parts: tuple[str, Iterable[str]]) -> dict[str, int]:
     """Columns in their order, each with a width in pixels at which its name can be read."""
-    return {_column(kind, key): min(220, 60 + 8 * len(key)) for kind, keys in parts for key in keys}
+    return {_column(kind, key): max(90, min(170, 44 + 7 * len(key))) for kind, keys in parts for key in keys}
 
 
 def _column(kind: str, key: str) -> str:
@@ -140,8 +140,8 @@ def _state(
 
 def _sections(title: str) -> list[dict[str, Any]]:
     """Our charts, two wide; below them, folded, those that MLflow makes of every metric."""
-    ours = {"uuid": _SECTION, "name": title, "display": True, "columns": 2, "cardHeight": 420}
-    theirs = [
+    ours: dict[str, Any] = {"uuid": _SECTION, "name": title, "display": True, "columns": 2, "cardHeight": 420}
+    theirs: list[dict[str, Any]] = [
         {"uuid": name.lower().replace(" ", "-"), "name": name, "display": False, "isGenerated": True}
         for name in ("Model metrics", "System metrics")
     ]

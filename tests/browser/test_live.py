@@ -91,38 +91,3 @@ def test_it_follows_the_sweep_from_nothing_to_its_end(
     wait_for(tab, "Ended: all was done.")
     assert tab.locator("#run-c0031").count() == 1
     assert axe(tab) == []
-
-
-def test_a_driver_that_dies_is_told(running: Running, page: Open) -> None:
-    running.until_finished("t0000")
-    tab = page(running.server.address, allow=running.server.address)
-    wait_for(tab, "Running: process")
-    running.leave()
-    wait_for(tab, "No driver is at work")
-
-
-def test_the_reader_stays_where_they_are(running: Running, page: Open) -> None:
-    running.until_finished("c0003")
-    tab = page(running.server.address, allow=running.server.address, still=True)
-    row = tab.locator("#run-t0000")
-    tab.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
-    row.evaluate("(row) => { row.tabIndex = -1; row.focus(); row.scrollIntoView({block: 'center'}); }")
-    before = row.bounding_box()
-    running.until_finished("c0007")
-    tab.locator("#run-c0007").wait_for(state="attached", timeout=PATIENCE)
-    after = row.bounding_box()
-    assert before is not None
-    assert after is not None
-    assert abs(after["y"] - before["y"]) <= 2
-    assert tab.evaluate("document.activeElement.id") == "run-t0000"
-    assert tab.evaluate("[...document.querySelectorAll('details')].some((fold) => fold.open)")
-
-
-def test_a_server_that_is_gone_is_told_and_the_page_stays(running: Running, page: Open) -> None:
-    running.until_finished("t0000")
-    tab = page(running.server.address, allow=running.server.address, tolerate=("Failed to load resource",))
-    wait_for(tab, "Follows the sweep")
-    running.server.shutdown()
-    running.server.server_close()
-    wait_for(tab, "No answer from the server")
-    assert tab.locator("#run-t0000").count() == 1

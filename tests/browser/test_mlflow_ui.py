@@ -91,16 +91,14 @@ def test_the_table_of_the_confirmation_has_the_mean_of_each_arm(shown: Shown, ta
         assert any(f"Group: {arm}\n{SEEDS}" in name for name in pages.names(tab))
 
 
-@pytest.mark.parametrize(
-    ("words", "count"),
-    [("tags.stage = 'confirm'", 5 * SEEDS), ("tags.stage = 'search' and tags.arm = 'sparse'", TRIALS)],
-)
-def test_stages_and_arms_are_told_apart_by_filters(shown: Shown, tab: Page, words: str, count: int) -> None:
+def test_stages_and_arms_are_told_apart_by_filters(shown: Shown, tab: Page) -> None:
     pages.table(tab, shown.site, shown.folder)
     box = tab.get_by_placeholder("metrics.rmse < 1")
-    box.fill(words)
-    box.press("Enter")
-    tab.get_by_text(f"{count} matching runs").wait_for(timeout=60_000)
+    filters = {"tags.stage = 'confirm'": 5 * SEEDS, "tags.stage = 'search' and tags.arm = 'sparse'": TRIALS}
+    for words, count in filters.items():
+        box.fill(words)
+        box.press("Enter")
+        tab.get_by_text(f"{count} matching runs").wait_for(timeout=60_000)
 
 
 def test_parallel_coordinates_have_our_parameters_and_the_objective(shown: Shown, tab: Page) -> None:
@@ -150,14 +148,11 @@ def test_confirmed_encoders_are_models_with_their_data(shown: Shown, tab: Page) 
     assert "pixels seed" not in text, "a control trains no encoder"
 
 
-def test_the_sweeps_own_run_has_the_way_to_all_of_it(shown: Shown, tab: Page) -> None:
+def test_the_sweeps_own_run_has_the_machines_load_and_the_way_to_all_of_it(shown: Shown, tab: Page) -> None:
+    pages.sweep(tab, shown.site, shown.folder, "System metrics")
+    tab.get_by_text("cpu_utilization_percentage").first.wait_for(timeout=60_000)
     pages.sweep(tab, shown.site, shown.folder)
     tab.get_by_text("best.directclr").first.wait_for()
     with tab.context.expect_page() as opened:  # MLflow opens links of descriptions in a tab of their own
         tab.get_by_role("link", name="search, best first").click()
     opened.value.get_by_text(f"{3 * TRIALS} matching runs").wait_for(timeout=60_000)
-
-
-def test_the_machines_load_is_beside_it(shown: Shown, tab: Page) -> None:
-    pages.sweep(tab, shown.site, shown.folder, "System metrics")
-    tab.get_by_text("cpu_utilization_percentage").first.wait_for(timeout=60_000)

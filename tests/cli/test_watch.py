@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -74,6 +75,8 @@ def test_a_running_sweep_is_shown_from_before_its_first_trial_on_and_never_touch
     (folder / "sweep.json").write_text(json.dumps(made.sweep.as_dict()))
     process, said = start("made", "--runs", tmp_path, "--port", "18421")
     assert "nothing has happened yet" in get(address(said))
+    here, there = (os.getpriority(os.PRIO_PROCESS, which) for which in (0, process.pid))
+    assert there == min(here + 10, 19)
     with_driver = Ledger.open(folder / "ledger.jsonl")
     write(with_driver, made.events[:1])  # opened, and no trial yet
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

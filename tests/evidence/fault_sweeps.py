@@ -157,8 +157,9 @@ class Operator:
 
 
 def filling(fault: Fault, ledger: Path) -> Callable[..., TrialRun]:
-    """Real trials; the third fills the disk before its checkpoint or its artifacts. For the ledger, whichever
-    makes a report that does not fit in what is left of the ledger's last page."""
+    """Real trials; from the third on, the first that comes to it fills the disk before its checkpoint or its
+    artifacts. For the ledger, whichever makes a report that does not fit in what is left of the ledger's last
+    page."""
     made: list[TrialRun] = []
 
     def make(spec: TrialSpec, **seam: Any) -> TrialRun:
@@ -166,7 +167,7 @@ def filling(fault: Fault, ledger: Path) -> Callable[..., TrialRun]:
         made.append(trial)
         if fault.at == "ledger":
             trial.step = partial(_step_on_a_full_page, fault.disk, ledger, trial.step)  # type: ignore[method-assign]
-        elif len(made) == 3:  # it comes to its end
+        elif len(made) >= 3:
             before = {"checkpoint": "save", "artifacts": "finish"}[fault.at]
             setattr(trial, before, partial(_after_filling, fault.disk, getattr(trial, before)))
         return trial

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from ablate.report import summarise, write_results
@@ -168,6 +171,19 @@ def test_the_views_of_an_experiment_find_the_runs_of_their_stage(client: MlflowC
 
 
 @pytest.mark.usefixtures("whole")
+def test_the_filters_of_the_documentation_find_what_they_say(client: MlflowClient) -> None:
+    table = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text().partition("## Filters")[2]
+    rows = re.findall(r"^\| (.+) \| (`{1,2})(.+?)\2(?:,.*)? \|$", table.partition("\n## ")[0], re.MULTILINE)
+    place = client.get_experiment_by_name("whole").experiment_id
+    counts = {what: len(client.search_runs([place], text)) for what, _, text in rows}
+    assert len(counts) == 9
+    assert counts["the search"] == 4
+    assert counts["the confirmation"] == 12
+    assert counts["what was stopped early, collapsed, or failed"] == 1
+    assert counts["sweeps without their trials"] == 1
+
+
+@pytest.mark.usefixtures("whole")
 def test_the_best_of_confirmation_are_models_with_their_scores(client: MlflowClient) -> None:
     _, children = found(client, "whole")
     place = client.get_experiment_by_name("whole").experiment_id
@@ -184,6 +200,21 @@ def test_the_best_of_confirmation_are_models_with_their_scores(client: MlflowCli
         (file,) = client.list_logged_model_artifacts(model.model_id)
         assert file.path == "encoder.pt"
         assert "encoder.pt" not in artifacts(client, run), "the weights are kept once"
+
+
+def test_a_server_without_models_gets_the_encoders_as_artifacts(
+    runs: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_such_endpoint(*_: Any, **__: Any) -> None:
+        raise MlflowException("404", error_code=ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr(MlflowClient, "search_logged_models", no_such_endpoint)
+    folder = Made("second").search().confirm(cut=4).write(runs / "second")
+    with caplog.at_level(logging.WARNING, "ablate.tracking"):
+        assert Mirror(folder).close()
+    assert sum("older than 3" in record.message for record in caplog.records) == 1
+    _, children = found(client, "second")
+    assert "encoder.pt" in artifacts(client, children["c0000"])
 
 
 def test_what_people_wrote_into_an_experiment_stays(runs: Path, client: MlflowClient) -> None:

@@ -92,7 +92,25 @@ def test_of_a_server_the_pages_are_named_and_what_it_missed_is_brought_in(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (late / "tracking.json").unlink()
     serve_ui(late.parent)
-    assert f"Not all of it is in MLflow yet ({url}): late." in capsys.readouterr().out
+    assert f"late: not all of it is in MLflow yet ({url})" in capsys.readouterr().out
+    assert not (late.parent / "mlflow.db").exists()
+
+
+def test_a_sweep_that_names_its_server_is_listed_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    folder = Made("elsewhere").search().end().write(tmp_path / "elsewhere")
+    url = f"http://127.0.0.1:{free_port()}"
+    tree = json.loads((folder / "sweep.json").read_text())
+    tree["tracking"]["uri"] = url
+    (folder / "sweep.json").write_text(json.dumps(tree))
+    serve_ui(tmp_path)
+    said = capsys.readouterr().out
+    assert f"MLflow: {url}/#/experiments" in said
+    assert f"elsewhere: not all of it is in MLflow yet ({url})" in said
+    assert not (tmp_path / "mlflow.db").exists(), "no empty store is made"
 
 
 def test_where_nothing_was_run_there_is_nothing_to_show(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import optuna
@@ -25,13 +26,18 @@ class _Given(optuna.study.Study):  # type: ignore[misc]
     """A study of these trials, without the copies that a storage makes: one is needed for every resample."""
 
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
-        storage = optuna.storages.InMemoryStorage()
-        empty = optuna.create_study(storage=storage, direction="minimize")
-        super().__init__(empty.study_name, storage)
+        super().__init__(*_empty())
         self._given_trials = list(trials)
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:  # noqa: ARG002
         return [t for t in self._given_trials if states is None or t.state in states]
+
+
+@cache
+def _empty() -> tuple[str, optuna.storages.InMemoryStorage]:
+    """The name and the storage of a study to be minimised, in which nothing is ever stored."""
+    storage = optuna.storages.InMemoryStorage()
+    return optuna.create_study(storage=storage, direction="minimize").study_name, storage
 
 
 def frozen(

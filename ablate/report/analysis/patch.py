@@ -65,7 +65,7 @@ def patch_of(searched: Searched, ends: Boundaries, relations: Relations) -> Patc
     proposals += [_fixed(searched, key) for key in _dead(searched, relations) if key not in pressed]
     changes = [found for found in proposals if isinstance(found, Change)]
     refused = [found for found in proposals if isinstance(found, str)]
-    while changes and (why := why_not(sweep, changes)):  # each alone was taken
+    while len(changes) > 1 and (why := why_not(sweep, changes)):  # each alone was taken
         refused.append(f"{changes.pop().key}: not together with the other changes: {why}")
     return Patch(tuple(changes), tuple(refused), _text(sweep, changes, f"{sweep.name}.yaml"))
 

@@ -24,11 +24,11 @@ from ablate.statistics.aggregate import (
     stratified_interval,
 )
 from ablate.statistics.intervals import Interval
+from ablate.statistics.verdict import Unit
 
 FloatArray = NDArray[np.float64]
 
 _THRESHOLDS = 50  # of a profile, over the range of all scores
-_ACCURACIES = ("probe.", "knn.")
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,11 @@ class Improvement:
 @dataclass(frozen=True)
 class Aggregates:
     """``sides`` are the letters of the sweeps, one for each data set; ``thresholds`` are those of the
-    profiles. ``refused`` says of which arms nothing is said, and why; ``notes`` what was left out."""
+    profiles; ``unit`` is what was repeated, a replicate being the mean over its seeds. ``refused`` says of
+    which arms nothing is said, and why; ``notes`` what was left out."""
 
     sides: tuple[str, ...]
+    unit: Unit
     arms: tuple[OverData, ...]
     improvements: tuple[Improvement, ...]
     thresholds: tuple[float, ...]
@@ -72,33 +74,37 @@ class Aggregates:
 
 
 def aggregates(sides: Sequence[Side]) -> Aggregates | None:
-    """Of the arms that all ``sides`` confirmed, which measured different data sets; None for fewer than two,
-    or where nothing was confirmed in one of them."""
-    if len(sides) < 2 or any(side.found is None for side in sides):
+    """Of the arms that all ``sides`` confirmed, which measured different data sets. Those whose data are not
+    known are left out; None if fewer than two are left."""
+    without = [f"{side.letter} is left out: {side.why_no_digest}" for side in sides if not side.digest]
+    sides = [side for side in sides if side.digest]
+    if len(sides) < 2:
         return None
-    letters, metric = tuple(side.letter for side in sides), sides[0].metric[0]
-    if not metric.startswith(_ACCURACIES):
-        why = f"{metric} is no accuracy: its values on different data sets are not of one scale"
-        return Aggregates(letters, (), (), (), (why,), ())
-    matrices, refused, notes = _matrices(sides)
+    letters, unit = tuple(side.letter for side in sides), _unit(sides)
+    matrices, refused, notes = _matrices(sides, unit)
     thresholds = _thresholds(matrices.values())
     return Aggregates(
         sides=letters,
+        unit=unit,
         arms=tuple(_over_data(arm, scores, thresholds) for arm, scores in matrices.items()),
         improvements=tuple(_improvements(sides, matrices)),
         thresholds=thresholds,
         refused=tuple(refused),
-        notes=tuple(notes),
+        notes=(*without, *notes),
     )
 
 
-def _matrices(sides: Sequence[Side]) -> tuple[dict[str, FloatArray], list[str], list[str]]:
+def _unit(sides: Sequence[Side]) -> Unit:
+    units = {side.found.unit for side in sides if side.found is not None}
+    return "replicate" if units == {"replicate"} else "seed"
+
+
+def _matrices(sides: Sequence[Side], unit: Unit) -> tuple[dict[str, FloatArray], list[str], list[str]]:
     """Scores [units, data sets] by arm, and in words what is not there and what was left out."""
     found: dict[str, FloatArray] = {}
     refused, notes = [], []
-    units = {side.found.unit for side in sides if side.found is not None}
     for arm in shared([side.arms for side in sides]):
-        columns = [list(side.values((arm,), seeds=len(units) > 1).values()) for side in sides]
+        columns = [list(side.values((arm,), seeds=unit == "seed").values()) for side in sides]
         if why := [value.why for column in columns for value in column if value.number is None]:
             refused.append(f"{arm}: {'; '.join(why)}")
             continue

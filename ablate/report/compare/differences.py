@@ -3,14 +3,15 @@
 Nothing here was declared before the results were known, so nothing here is a verdict. What the numbers are
 about depends on what was repeated:
 
-- the same data, and at least two units with equal seeds: units are compared as pairs. Equal seeds share the
-  split of the data, and initial weights, order and views as far as the settings are equal.
-- the same data, but other seeds: unpaired, by Welch's t interval, for these test images only.
+- the same data, and at least two units with equal seeds: units are compared as pairs. As far as the settings
+  are equal, equal seeds share the border of train and validation, initial weights, order and views.
+- the same data, but fewer such units: unpaired, by Welch's t interval, for these test images only.
 - other data: scores are not subtracted. What an arm gains over another within each sweep is a difference
   already; two gains are compared unpaired, over seeds, for these two test sets only.
 
 Each sweep searched once (or once a replicate), so a difference holds the luck of two searches and everything
-that is set differently, not one setting alone.
+that is set differently, not one setting alone. Arms are the same by name; what an arm itself sets may differ
+as well, and is noted.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Difference:
     other sweep has the larger. ``points`` are the differences of pairs, ``seeds`` what names them, and
     ``trials`` those of the other sweep.
     ``same_specs``: the trials compared have equal specs, so that only code and machine can differ.
-    ``notes`` say what was left out. ``why_none``: why there are no numbers, "" if there are.
+    ``unlike`` are arms that the sweeps call alike and define in two ways. ``notes`` say what was left out.
+    ``why_none``: why there are no numbers, "" if there are.
     """
 
     arms: Arms
@@ -68,6 +70,7 @@ class Difference:
     seeds: tuple[tuple[int, ...], ...] = ()
     trials: tuple[str, ...] = ()
     same_specs: bool = False
+    unlike: Arms = ()
     notes: tuple[str, ...] = ()
     why_none: str = ""
 
@@ -98,7 +101,7 @@ def of_gains(reference: Side, other: Side) -> tuple[Difference, ...]:
 
 
 def same_data(one: Side, other: Side) -> bool:
-    """Whether both are known to have been measured on the same images, with the same options."""
+    """Whether both are known to have been made of the same images; ``data.validation`` may differ."""
     return one.digest != "" and one.digest == other.digest
 
 
@@ -107,7 +110,8 @@ def _difference(reference: Side, other: Side, arms: Arms) -> Difference:
     values = (reference.values(arms, seeds=seeds), other.values(arms, seeds=seeds))
     both = [key for key in values[0] if key in values[1]]
     paired = same_data(reference, other) and len(both) >= _FEWEST
-    empty = Difference(arms, reference.letter, other.letter, paired, unit)
+    unlike = tuple(arm for arm in arms if reference.changes(arm) != other.changes(arm))
+    empty = Difference(arms, reference.letter, other.letter, paired, unit, unlike=unlike)
     if paired:
         return _paired(empty, (reference, other), values, both)
     return _unpaired(empty, values)

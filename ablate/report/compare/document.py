@@ -16,7 +16,9 @@ from ablate.report.compare.wording import (
     settings_by_part,
     settings_in_short,
     span,
+    stopped_early,
     summary_of_origins,
+    turned,
     unfinished,
 )
 from ablate.report.document.blocks import (
@@ -71,6 +73,7 @@ def _answer(compared: Compared) -> Iterator[Item]:
         yield from (Item(text) for text in control_check(pair))
     if any(pair.scores or pair.gains for pair in compared.pairs):
         yield Item(NO_VERDICT)
+        yield from (Item(text) for text in turned(compared.sides[0]))
     yield from (Item(text) for text in _verdicts_in_words(compared))
     if compared.aggregates is not None and compared.aggregates.improvements:
         yield Item(
@@ -81,7 +84,11 @@ def _answer(compared: Compared) -> Iterator[Item]:
                 for each in compared.aggregates.improvements
             ),
         )
-    more = (*summary_of_origins(compared.origins), *unfinished(compared.sides))
+    more = (
+        *summary_of_origins(compared.origins),
+        *stopped_early(compared.sides),
+        *unfinished(compared.sides),
+    )
     yield from (Item(text) for text in (settings_in_short(compared.settings), *more))
 
 
@@ -140,9 +147,7 @@ def _differences(pair: Pair) -> Section:
     a, b = pair.reference.letter, pair.other.letter
     blocks: list[Block] = [Paragraph(NO_VERDICT)]
     if pair.scores:
-        caption = (
-            f"The same arm in both sweeps: its score in {b} minus that in {a}; larger is better for {b}."
-        )
+        caption = f"Arms of one name: the score in {b} minus that in {a}; larger is better for {b}."
         shown = [d for d in pair.scores if not _is_control(pair, d)]
         blocks.append(tables.differences(f"table-scores-{a}-{b}", caption, pair.scores, pair.other))
         title = f"Scores of shared arms, {b} - {a}"
@@ -165,9 +170,9 @@ def _how(pair: Pair) -> list[str]:
     lines = []
     if any(d.paired for d in found):
         lines.append(
-            "Pairs are trials with equal seeds: they share the split of the data, and initial weights, order "
-            "and views as far as the settings are equal. p is the sign-flip p over them, or that over units "
-            "and images where it is larger."
+            "Pairs are trials with equal seeds: as far as the settings are equal they share the border of "
+            "train and validation, initial weights, order and views. p is the sign-flip p over them, or that "
+            "over units and images where it is larger."
         )
     if any(not d.paired for d in found):
         lines.append(
@@ -175,6 +180,8 @@ def _how(pair: Pair) -> list[str]:
         )
     return [
         *lines,
+        *turned(pair.reference),
+        *stopped_early((pair.reference, pair.other)),
         "Each sweep chose its configurations by searches of its own: a difference holds their luck, and "
         "everything that is set differently, together.",
     ]
@@ -191,6 +198,7 @@ def _over_data(compared: Compared) -> Section:
         blocks.append(tables.improvements(found))
     lines = [f"Nothing is said of {why}." for why in found.refused]
     lines += [f"{note}." for note in found.notes]
+    lines += ["A unit is a replicate: the mean over its seeds."] if found.unit == "replicate" else []
     used = ", ".join(f"{letter} ({compared.data[letter]})" for letter in found.sides)
     lines.append(
         f"One sweep for each data set: {used}. Accuracies are put together as they are, although chance "

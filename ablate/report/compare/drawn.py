@@ -16,10 +16,10 @@ from ablate.statistics.verdict import Verdict
 
 def verdicts(compared: Compared) -> list[Figure]:
     """The declared comparisons of all sweeps, each with the verdict of its own sweep."""
-    named = dict.fromkeys(pair for side in compared.sides for pair in side.comparisons)
+    declared = dict.fromkeys(pair for side in compared.sides for pair in side.comparisons)
     rows = [
         _verdict_row(side, v)
-        for pair in named
+        for pair in declared
         for side in compared.sides
         for v in _verdicts(side)
         if (v.comparison.arm, v.comparison.against) == pair

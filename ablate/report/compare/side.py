@@ -96,6 +96,21 @@ class Side:
         planned = self.spec.confirm.controls if self.spec.confirm is not None else ()
         return tuple(arm for arm in self.arms if arm in planned)
 
+    def changes(self, arm: str) -> dict[str, Any]:
+        """What makes a trial one of this arm: of a sweep's arm what it sets, of a reference what it replaces;
+        nothing for what a search chose and for controls."""
+        if self.spec.arms is not None:
+            return dict(self.spec.arms.settings.get(arm, {}))
+        return dict(self.spec.confirm.references.get(arm, {})) if self.spec.confirm is not None else {}
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether a look ended confirmation before all declared seeds, since it had settled everything."""
+        found = self.found
+        if found is None or not found.looked or not found.looked[-1]["stop"]:
+            return False
+        return found.seeds < len(found.declared["seeds"])
+
     @property
     def comparisons(self) -> tuple[tuple[str, str], ...]:
         """The declared ones: arm, and against which."""

@@ -11,9 +11,10 @@ from ablate.report.compare.settings import about
 from ablate.report.compare.side import Side
 from ablate.report.compare.timing import Timing
 from ablate.report.compare.whole import Compared
-from ablate.report.compare.wording import drawn, number, p_value, signed, span
+from ablate.report.compare.wording import number, p_value, parameters, signed, span, unlike
 from ablate.report.document.blocks import Cell, Table, run_id, slug, table
 from ablate.report.trials import TrialRecord
+from ablate.report.words import percent
 from ablate.statistics.verdict import Verdict
 
 
@@ -91,7 +92,7 @@ def chosen(compared: Compared) -> Table:
         row: list[str | Cell] = [arm]
         for side in compared.sides:
             own = [record for name, record in found[side.letter] if name == arm]
-            text = "; ".join(f"{side.letter}-{r.trial}: {drawn(r.params)}" for r in own) or "-"
+            text = "; ".join(f"{side.letter}-{r.trial}: {parameters(r.params)}" for r in own) or "-"
             row.append(Cell(text, run_id(f"{side.letter}-{own[0].trial}") if own else ""))
         rows.append(row)
     caption = "What each search chose; with replicates one a search. Search scores are no result."
@@ -127,9 +128,10 @@ def verdicts(compared: Compared) -> Table:
     rows: list[list[str | Cell]] = [
         [" - ".join(pair), *(_verdict(side, pair) for side in compared.sides)] for pair in named
     ]
+    levels = ", ".join(f"{s.letter} {percent(s.claims)}" for s in compared.sides if s.claims is not None)
     caption = (
         "The verdict of each sweep on its own comparisons: word, difference, interval over units (and images "
-        "where they were recorded), p after Holm within that sweep."
+        f"where they were recorded) at the level of that sweep ({levels}), p after Holm within that sweep."
     )
     return table("table-verdicts", caption, ["comparison", *_names(compared)], rows)
 
@@ -161,7 +163,7 @@ def differences(id: str, caption: str, found: Sequence[Difference], other: Side)
 
 def _difference(d: Difference, other: Side) -> list[str | Cell]:
     units = f"{d.units[0]} pairs" if d.paired else f"{d.units[0]} and {d.units[1]}"
-    remarks = [d.why_none, *d.notes, "equal specs" if d.same_specs else ""]
+    remarks = [d.why_none, *unlike(d), *d.notes, "equal specs" if d.same_specs else ""]
     return [
         d.name,
         Cell(signed(d.mean), runs_id(other, d.arms[0]) if d.mean is not None else ""),
@@ -229,11 +231,17 @@ def runs(side: Side) -> Iterable[Table]:
     if picked:
         objective = side.spec.search.objective.metric
         yield table(
-            f"runs-{side.letter}-chosen-trials",
+            f"runs-{side.letter}_chosen",  # no arm's: see `slug`
             f"{side.name}: the search trials that were chosen.",
             ["run", "arm", "replicate", f"{objective} in search", "drawn"],
             [
-                [_run(side, r), r.arm, str(r.replicate), number(r.metrics.get(objective)), drawn(r.params)]
+                [
+                    _run(side, r),
+                    r.arm,
+                    str(r.replicate),
+                    number(r.metrics.get(objective)),
+                    parameters(r.params),
+                ]
                 for r in picked.values()
             ],
         )

@@ -47,9 +47,10 @@ def _show(blocks: Sequence[Block], console: Console) -> None:
                     for note in item.notes:
                         _line(f"    {note}", console)
             case Table(caption=caption, head=head, rows=rows):
-                console.print(
-                    "", rich_table(list(head), [[cell.text for cell in row] for row in rows]), sep="\n"
-                )
+                grid = rich_table(list(head), [[cell.text for cell in row] for row in rows])
+                for column in grid.columns:
+                    column.overflow = "fold"  # a long name goes on below: nothing is cut off
+                console.print("", grid, sep="\n")
                 _line(f"  {caption}", console, "dim")
             case Code(text):
                 console.print(text.rstrip("\n"), highlight=False, markup=False, soft_wrap=True)

@@ -40,7 +40,8 @@ class Pair:
 class Compared:
     """``data`` maps letters to what a sweep's data are called. ``groups`` are the letters of sweeps known to
     have measured the same data. ``pairs`` hold each sweep against the first of its group, and each group's
-    first against the first of all. ``aggregates`` is over the first sweep of each group."""
+    first against the first of all; groups whose data are known come first. ``aggregates`` is over the first
+    sweep of each of those."""
 
     sides: tuple[Side, ...]
     data: Mapping[str, str]
@@ -103,7 +104,6 @@ def compare(sweeps: Sequence[tuple[str, Path, list[Event]]]) -> Compared:
     )
     _check(sides)
     groups = _groups(sides)
-    firsts = [group[0] for group in groups]
     return Compared(
         sides=sides,
         data=data_names(sides),
@@ -111,7 +111,7 @@ def compare(sweeps: Sequence[tuple[str, Path, list[Event]]]) -> Compared:
         settings=settings(sides),
         origins=origins(sides),
         pairs=tuple(_pair(*two) for two in _pairs(groups)),
-        aggregates=aggregates(firsts) if all(side.digest for side in firsts) else None,
+        aggregates=aggregates([group[0] for group in groups]),
         timing=timing(sides),
     )
 
@@ -145,7 +145,8 @@ def _differing(sides: Sequence[Side], values: Sequence[str]) -> str:
 
 
 def _groups(sides: Sequence[Side]) -> list[list[Side]]:
-    """Sweeps by the data that they measured; one whose data are not known is alone."""
+    """Sweeps by the data that they measured; one whose data are not known is alone, and comes after those
+    that can be a reference for others."""
     groups: list[list[Side]] = []
     for side in sides:
         group = next((group for group in groups if same_data(group[0], side)), None)
@@ -153,7 +154,7 @@ def _groups(sides: Sequence[Side]) -> list[list[Side]]:
             groups.append([side])
         else:
             group.append(side)
-    return groups
+    return sorted(groups, key=lambda group: not group[0].digest)
 
 
 def _pairs(groups: Sequence[Sequence[Side]]) -> list[tuple[Side, Side]]:

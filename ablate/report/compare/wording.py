@@ -25,7 +25,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.4f}"
+    return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"  # no -0.0000
 
 
 def span(interval: Interval | None, *, sign: bool = True) -> str:
@@ -39,7 +39,7 @@ def p_value(p: float | None) -> str:
     return "-" if p is None else f"{p:.3g}"
 
 
-def drawn(params: Mapping[str, Any]) -> str:
+def parameters(params: Mapping[str, Any]) -> str:
     """Parameters as the summary lists them."""
     shown = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
     return ", ".join(shown) or "nothing to draw"
@@ -71,9 +71,10 @@ def ground(compared: Compared, pair: Pair) -> str:
         n, unit = first.units[0], first.unit
         shared = f"share {n} {unit}s of confirmation" if n else "share seeds of confirmation"
         return f"{same} and {shared}: they are compared {unit} by {unit}.{only}"
+    units = "seeds of confirmation" if first.unit == "seed" else "replicates with equal seeds"
     return (
-        f"{same}, but fewer than two seeds of confirmation: they are compared unpaired, and intervals hold "
-        f"for these test images only.{only}"
+        f"{same}, but share fewer than two {units}: they are compared unpaired, and intervals hold for these "
+        f"test images only.{only}"
     )
 
 
@@ -93,12 +94,18 @@ def _other_data(compared: Compared, a: Side, b: Side) -> str:
 def sentence(d: Difference) -> str:
     """One difference in words."""
     what = d.name if len(d.arms) == 1 else f"the gain {d.name}"
+    what += "".join(f" ({note})" for note in unlike(d))
     if d.why_none:
         return f"{what}: no difference is given: {d.why_none}."
     start = f"{what}: {d.other} - {d.reference} is {signed(d.mean)}"
     if d.same_specs:
         return f"{start}; the trials compared have equal specs, so that only code and machine can differ."
     return f"{start} {span(d.headline)} {_on(d)}: {_lead(d)}."
+
+
+def unlike(d: Difference) -> list[str]:
+    """That arms of one name are not one arm."""
+    return [f"{arm} is set differently in {d.reference} and {d.other}" for arm in d.unlike]
 
 
 def _on(d: Difference) -> str:
@@ -151,6 +158,24 @@ def unfinished(sides: Sequence[Side]) -> list[str]:
     letters = [side.letter for side in sides if side.ended is None]
     have = "has" if len(letters) == 1 else "have"
     return [f"{' and '.join(letters)} {have} not ended: this is what there is so far."] if letters else []
+
+
+def turned(side: Side) -> list[str]:
+    """That differences have the other sign, where a smaller score is better."""
+    if side.sign > 0:
+        return []
+    return [f"Less {side.metric[0]} is better: differences are turned, so that larger is better."]
+
+
+def stopped_early(sides: Sequence[Side]) -> list[str]:
+    """That scores on which a sweep stopped, because of what they were, are no random ones."""
+    return [
+        f"A look ended the confirmation of {side.letter} after {side.found.seeds} of "
+        f"{len(side.found.declared['seeds'])} seeds, since its comparisons were settled by then: scores that "
+        "were chosen in this way are biased, and no interval between the sweeps allows for it."
+        for side in sides
+        if side.found is not None and side.stopped_early
+    ]
 
 
 def control_check(pair: Pair) -> list[str]:

@@ -12,7 +12,7 @@ from ablate.report.claims import Claims
 from ablate.report.content.material import Material
 from ablate.report.content.wording import items, plural, shown
 from ablate.report.document.blocks import Block, Paragraph
-from ablate.report.words import claim_items, verdict_rows
+from ablate.report.words import claim_items, interval_text, percent, verdict_rows
 from ablate.statistics.verdict import Verdict
 
 _SETTLED = ("better", "worse", "equivalent")
@@ -58,17 +58,26 @@ def _of_claims(claims: Claims) -> Iterator[str]:
 
 def _said(claims: Claims) -> list[tuple[str, list[str]]]:
     """Each comparison in a sentence, with its numbers and what belongs to it."""
-    head, rows = verdict_rows(claims)
+    _, rows = verdict_rows(claims)
     judged = [*claims.verdicts, *claims.controls]
     found = []
     for v, (sentence, notes), row in zip(judged, claim_items(claims), rows, strict=True):
-        _, _, units, difference, interval, p = row
-        numbers = f"difference {difference} in {claims.metric}, {head[4]} {interval}"
+        _, _, units, difference, _, p = row
+        numbers = f"difference {difference} in {claims.metric}, {_interval(claims, v)}"
         on = f"{units.removesuffix(f' {v.unit}s')} {v.unit}s"
         tested = "" if p == "-" else _tested(v)  # controls belong to no family
         measured = [f"{numbers}, on {on}{tested}"] if difference != "-" else []
         found.append((sentence, [*measured, *_short(notes)]))
     return found
+
+
+def _interval(claims: Claims, v: Verdict) -> str:
+    """Over units and images, if each image's results are there; else over units. Controls have units of
+    their own."""
+    interval, over = (v.interval, f"{v.unit}s") if v.wide is None else (v.wide, f"{v.unit}s and images")
+    if interval is None:
+        return "without an interval, which takes two"
+    return f"{percent(claims)} over {over} {interval_text(interval)}"
 
 
 def _tested(v: Verdict) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ablate.report.content.material import Material
-from ablate.report.content.wording import plural, run_cell
+from ablate.report.content.material import Material, Row, number
+from ablate.report.content.wording import listed, plural, run_cell
 from ablate.report.document.blocks import Block, Cell, Code, Paragraph, Section, bullets, table
 
 _BAD = ("FAILED", "COLLAPSED")
+_ENDED = ("COMPLETE", "COLLAPSED")
 
 
 def failures(m: Material) -> Section:
@@ -29,18 +30,30 @@ def failures(m: Material) -> Section:
         ]
         head = ("trial", "stage", "arm", "ended", "epochs", "reason")
         blocks.append(table("failure-table", "Trials that failed or collapsed, with the reason.", head, rows))
-    else:
+    through = _through_collapse(m)
+    if through:
+        named = listed([f"{r['trial_id']} ({r['arm']})" for r in through])
+        said = f"Collapsed in confirmation, where training goes on and the score counts: {named}."
+        blocks.append(Paragraph(said))
+    if not bad and not through:
         blocks.append(Paragraph("No trial failed or collapsed."))
     if lines := _lost(m):
         blocks.append(bullets(lines))
-    if any(r["state"] == "COLLAPSED" for r in bad):
-        blocks.append(
-            Paragraph("A collapsed trial of confirmation keeps its real score; a failed one has none.")
-        )
     if failed := [r["trial_id"] for r in bad if r["state"] == "FAILED"]:
         blocks.append(Paragraph("To run the failed ones again:"))
         blocks.append(Code(f"ablate retry {m.name} {' '.join(failed)}\nablate resume {m.name}", "sh"))
     return Section("failures", "Trials that failed or collapsed", tuple(blocks))
+
+
+def _through_collapse(m: Material) -> list[Row]:
+    """Trials of confirmation that would have been ended in a search, for the spread of their z."""
+    return [row for row in m.of("confirm") if row["state"] in _ENDED and _is_collapsed(m, row)]
+
+
+def _is_collapsed(m: Material, row: Row) -> bool:
+    spread = number(row, "spread.z")
+    least: float = m.records[row["trial_id"]].spec["measure"]["collapse"]
+    return spread is not None and spread < least
 
 
 def _lost(m: Material) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ablate.report.content.drawing import Drawn, heatmap
 from ablate.report.content.evidence import Found, by_arm, measured, of_arms, values, whose
 from ablate.report.content.material import Material, Row
 from ablate.report.content.wording import plural
-from ablate.report.document.blocks import Block, Figure, Folded, Paragraph, Section, slug
-from ablate.report.figures import heatmap
+from ablate.report.document.blocks import Block, Folded, Paragraph, Section, slug
 
 _BIN = re.compile(r"margins\.(theta(\d+)_(\d+))\.(p(\d+)_(\d+))\.(share|A|B|AB)$")
 _QUANTITIES = {
@@ -52,7 +52,7 @@ def gradients(m: Material) -> Found:
     return Section("gradients", "Why: gradient decomposition", tuple(blocks))
 
 
-def _maps(m: Material, quantity: str, said: str) -> Iterator[Figure]:
+def _maps(m: Material, quantity: str, said: str) -> Iterator[Drawn]:
     names = measured(m, "margins.theta")
     bins = [found for name in names if (found := _BIN.match(name)) and found[7] == quantity]
     angles = sorted({(int(b[2]), int(b[3])) for b in bins})

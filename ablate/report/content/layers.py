@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, measured, of_arms, values, whose
 from ablate.report.content.material import Material, Row, panels
 from ablate.report.content.wording import group_cell, spread
-from ablate.report.document.blocks import Block, Cell, Figure, Folded, Paragraph, Section, Table, slug
-from ablate.report.figures import Axis, Mark, Series, xy
+from ablate.report.document.blocks import Block, Cell, Folded, Paragraph, Section, Table, slug
+from ablate.report.figures import Axis, Mark, Series
 
 _NAME = re.compile(r"layers\.(.+)\.([^.]+)\.(probe|knn|share)$")
 _KINDS = {
@@ -64,7 +65,7 @@ def _cell(m: Material, arm: str, rows: Sequence[Row], name: str) -> Cell:
     return group_cell(spread(values(rows, name)), m.shown, arm)
 
 
-def _figures(m: Material, names: Sequence[str], factors: Sequence[str]) -> Iterator[Figure]:
+def _figures(m: Material, names: Sequence[str], factors: Sequence[str]) -> Iterator[Drawn]:
     arms = of_arms(m)
     shown = panels(tuple(arms))
     for factor in factors:

@@ -31,24 +31,31 @@ def method(m: Material) -> Section:
 
 
 def _story(m: Material) -> str:
-    searched = "Each arm had a search of its own" if m.sweep.arms else "One search went over the whole space"
+    times = f"{m.sweep.replicates} searches" if m.sweep.replicates > 1 else "a search"
+    searched = f"Each arm had {times} of its own" if m.sweep.arms else "One search went over the whole space"
     confirm = m.sweep.confirm
     if confirm is None:
         return f"{searched}. There was no confirmation, and so there is no result."
-    return (
-        f"{searched}. Before the first trial of confirmation the ledger recorded what would be compared, "
-        "on which seeds, by which metric, at which looks and with which margin. Then each choice was "
-        f"trained again on {confirm.seeds} seeds that no search had seen, all arms on a seed before any on "
-        "the next, and the test split was read once a trial."
+    planned = (
+        f"{searched}. Before the first trial of confirmation the ledger records what is compared, on which "
+        "seeds, by which metric, at which looks and with which margin. Then each choice is trained again on "
+        f"up to {confirm.seeds} seeds that no search has seen, all arms on a seed before any on the next, "
+        "and the test split is read once a trial."
     )
+    found = m.confirmed
+    if found is None:
+        return f"{planned} Nothing has been declared yet."
+    if found.looked and found.looked[-1]["stop"] and found.seeds < confirm.seeds:
+        return f"{planned} A look ended it after {found.seeds} of {confirm.seeds} seeds."
+    return planned
 
 
 _LIMITS = (
     "Search scores choose configurations; they are the best of many, on validation, and never a result.",
     "Verdicts are on what was repeated: on configurations where seeds were, on kinds where searches were.",
     "Intervals are not corrected for the number of comparisons, p-values are.",
-    "Every number of a figure or table that belongs to a run is in that run's row of `results.parquet`; "
-    "spectra are in its `spectrum.npz`, and what is taken over runs leads to their list.",
+    "The number that a run ended with is in its row of `results.parquet`; those of its epochs and its hours "
+    "are in the ledger, its spectrum in `spectrum.npz`, and what is taken over runs leads to their list.",
     "Equal ledgers and artifacts give this report byte for byte: nothing in it depends on when it was "
     "written.",
 )

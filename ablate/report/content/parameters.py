@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from ablate.report.analysis import document as analysed
 from ablate.report.analysis.importance import Importance, Share
+from ablate.report.content.drawing import Drawn, bars, parallel
 from ablate.report.content.material import Material, Row, number
 from ablate.report.content.wording import folded, plural
-from ablate.report.document.blocks import Block, Figure, Paragraph, Section, group_id, slug
-from ablate.report.figures import Bar, Dimension, bars, parallel
+from ablate.report.document.blocks import Block, Paragraph, Section, group_id, slug
+from ablate.report.figures import Bar, Dimension
 from ablate.spec.space import Choice
 
 _MOST_DIMENSIONS = 12  # beside the objective: more axes than a page is wide for
@@ -45,7 +46,7 @@ def _arm(row: Sequence[str]) -> str:
 # --- importance ------------------------------------------------------------------------------------------
 
 
-def _importance(found: Sequence[Importance], order: Sequence[str]) -> Iterator[Figure]:
+def _importance(found: Sequence[Importance], order: Sequence[str]) -> Iterator[Drawn]:
     for method in dict.fromkeys(i.method for i in found):
         of_method = [i for i in found if i.method == method and i.shares]
         if not of_method:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, marks
 from ablate.report.content.material import PIXELS, Material, Row, number
 from ablate.report.content.wording import listed, plural
-from ablate.report.document.blocks import Block, Figure, Paragraph, Section, bullets, slug
-from ablate.report.figures import Axis, Series, xy
+from ablate.report.document.blocks import Block, Paragraph, Section, bullets, slug
+from ablate.report.figures import Axis, Series
 from ablate.spec.base import flatten
 from ablate.spec.space import Choice, Distribution
 
@@ -29,6 +30,7 @@ class Parameter:
     at: Callable[[Row], float | None]
     categories: tuple[str, ...] = ()
     log: bool = False
+    of_arms: bool = False  # the arms themselves, not a factor that has that name
 
 
 def scientific(m: Material) -> Found:
@@ -73,7 +75,7 @@ def _parameters(m: Material) -> Iterator[Parameter]:
     what confirmation compared."""
     if m.sweep.arms is not None or m.completed("confirm"):
         arms = tuple(arm for arm in m.arms(m.shown) if arm != PIXELS)
-        yield Parameter("arm", m.shown, _place(arms, lambda row: row["arm"]), arms)
+        yield Parameter("arm", m.shown, _place(arms, lambda row: row["arm"]), arms, of_arms=True)
     if m.sweep.arms is not None:
         yield from _of_factors(m)
         yield from _of_arms(m)
@@ -135,15 +137,15 @@ def _text(value: Any) -> str:
 # --- figures ---------------------------------------------------------------------------------------------
 
 
-def _figures(m: Material, p: Parameter) -> Iterator[Figure]:
+def _figures(m: Material, p: Parameter) -> Iterator[Drawn]:
     accuracy = m.accuracy(p.stage)
-    names = (RANK,) if p.name == "arm" else (RANK, accuracy)  # that of arms stands with the verdicts
+    names = (RANK,) if p.of_arms else (RANK, accuracy)  # that of arms stands with the verdicts
     for metric in names:
         series = _series(m, p.stage, p.at, metric)
         if sum(len(s.marks) for s in series) < 2:
             continue
         yield xy(
-            f"{'rank' if metric == RANK else 'accuracy'}-by-{slug(p.name)}",
+            "rank-of-arms" if p.of_arms else f"{'rank' if metric == RANK else 'accuracy'}-by-{slug(p.name)}",
             f"{metric} against {p.name}",
             f"{metric} of {_counted(series)} by {p.name}.",
             f"One point a completed trial of {_of(p.stage, metric)}.",
@@ -155,7 +157,7 @@ def _figures(m: Material, p: Parameter) -> Iterator[Figure]:
         )
 
 
-def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Figure]:
+def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Drawn]:
     accuracy = m.accuracy(stage)
     series = _series(m, stage, lambda row: number(row, RANK), accuracy)
     if sum(len(s.marks) for s in series) >= 2:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from ablate.report.analysis import document as analysed
 from ablate.report.analysis.best_so_far import BestSoFar, Course
 from ablate.report.budgets import matched_by, unequal
+from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.material import Material, Row, number, panels
 from ablate.report.content.wording import folded, group_cell, of_analysis, plural, run_cell, shown
 from ablate.report.document.blocks import (
     Block,
     Cell,
-    Figure,
     Paragraph,
     Section,
     Table,
@@ -24,9 +24,10 @@ from ablate.report.document.blocks import (
     slug,
     table,
 )
-from ablate.report.figures import Axis, Mark, Series, xy
+from ablate.report.figures import Axis, Mark, Series
+from ablate.report.summary import STATES
+from ablate.report.words import FRONT
 
-_STATES = ("COMPLETE", "PRUNED", "COLLAPSED", "FAILED", "RUNNING", "PAUSED", "WAITING")
 _BANDS = 4  # arms in one figure of budget curves: the bands of more hide one another
 
 
@@ -75,7 +76,7 @@ def _how(m: Material) -> str:
 
 def _had(m: Material) -> Table:
     every = [_Search.of(m, arm, replicate) for arm in m.arms("search") for replicate in _replicates(m, arm)]
-    states = [state for state in _STATES if any(search.states[state] for search in every)]
+    states = [state for state in STATES if any(search.states[state] for search in every)]
     closed = any(search.closed for search in every)
     rows = [_search_row(m, search, states, closed) for search in every]
     head = ["search", "trials", *(state.lower() for state in states), "epochs", "slot hours"]
@@ -159,7 +160,7 @@ def _others(m: Material) -> Iterator[str]:
 # --- figures ---------------------------------------------------------------------------------------------
 
 
-def _courses(m: Material) -> Iterator[Figure]:
+def _courses(m: Material) -> Iterator[Drawn]:
     assert m.analysis is not None
     arms = tuple(dict.fromkeys(b.arm for b in m.analysis.best))
     shown_arms = panels(arms, _BANDS)
@@ -169,7 +170,7 @@ def _courses(m: Material) -> Iterator[Figure]:
             yield _course(m, best, unit, f"budget-{unit}" + (f"-{i}" if len(shown_arms) > 1 else ""))
 
 
-def _course(m: Material, best: Sequence[BestSoFar], unit: str, id: str) -> Figure:
+def _course(m: Material, best: Sequence[BestSoFar], unit: str, id: str) -> Drawn:
     courses = [(b, b.by_trials if unit == "trials" else b.by_epochs) for b in best]
     bands = not any(b.replicate for b in best)  # real searches show their spread better
     series = [
@@ -222,8 +223,7 @@ def _front(m: Material) -> Iterator[Block]:
     first = objectives[0]
     front = sorted(m.summary.front.items(), key=lambda f: f[1][0], reverse=first.mode == "max")
     rows = [[run_cell(t), *(Cell(shown(v), run_cell(t).to) for v in values)] for t, values in front]
-    caption = "The Pareto front: no completed trial is better in one objective and as good in the others."
-    yield table("front-table", caption, ("trial", *m.summary.objectives), rows)
+    yield table("front-table", FRONT, ("trial", *m.summary.objectives), rows)
     names = (objectives[0].metric, objectives[1].metric)
     rest = [r for r in m.completed("search") if r["trial_id"] not in m.summary.front]
     on_it = [m.rows[trial] for trial, _ in front]

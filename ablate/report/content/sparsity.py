@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, by_arm, marks, measured, whose
 from ablate.report.content.material import Material, number
-from ablate.report.document.blocks import Figure, Paragraph, Section
-from ablate.report.figures import Axis, Series, xy
+from ablate.report.document.blocks import Paragraph, Section
+from ablate.report.figures import Axis, Series
 
 _MEASURES = {
     "head.zeros": "share of the head's weights that are zero",
@@ -27,7 +28,7 @@ def sparsity(m: Material) -> Found:
     return Section("sparsity", "Why: sparsity and accuracy", (Paragraph(text), *figures, table))
 
 
-def _figure(m: Material, stage: str, name: str) -> Figure | None:
+def _figure(m: Material, stage: str, name: str) -> Drawn | None:
     """None where fewer than two trials differ in it."""
     accuracy = m.accuracy(stage)
     found = [

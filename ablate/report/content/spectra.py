@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ablate.report.arrays import FloatArray, read_arrays
+from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, of_arms, whose
 from ablate.report.content.material import PIXELS, Material, Row, number, panels
 from ablate.report.content.wording import listed, plural
-from ablate.report.document.blocks import Block, Figure, Paragraph, Section, bullets
-from ablate.report.figures import Axis, Mark, Series, xy
+from ablate.report.document.blocks import Block, Paragraph, Section, bullets
+from ablate.report.figures import Axis, Mark, Series
 
 _FLOOR = 1e-8  # below it float32 features hold no information
 _POINTS = 96  # of one line, at most
@@ -25,7 +25,7 @@ _OF = {
     "z_normalized": "z with rows of length 1",
 }
 
-Spectrum = NDArray[np.float64]  # [D], relative to the largest, falling
+Spectrum = FloatArray  # [D], relative to the largest, falling
 Stored = dict[str, list[Spectrum]]  # arm -> one a trial
 
 
@@ -65,21 +65,13 @@ def _chosen(m: Material, rows: list[Row]) -> list[Row]:
 
 def _read(folder: Path, trial: str) -> dict[str, Spectrum]:
     """By name; empty where the file is not there or not whole, and without those that are all zero."""
-    try:
-        with np.load(folder / "trials" / trial / "spectrum.npz") as stored:
-            found = {name: np.asarray(stored[name], dtype=np.float64) for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):  # whatever a damaged file gives
-        return {}
-    return {
-        name: np.maximum(values / values.max(), _FLOOR)
-        for name, values in found.items()
-        if values.ndim == 1 and values.size and np.isfinite(values).all() and values.max() > 0
-    }
+    found = read_arrays(folder / "trials" / trial / "spectrum.npz")
+    return {name: np.maximum(x / x.max(), _FLOOR) for name, x in found.items() if x.max() > 0}
 
 
 def _figures(
     order: Sequence[str], name: str, chosen: dict[str, list[Row]], read: dict[str, dict[str, Spectrum]]
-) -> Iterator[Figure]:
+) -> Iterator[Drawn]:
     stored: Stored = {}
     for arm, rows in chosen.items():
         if found := [read[row["trial_id"]][name] for row in rows if name in read[row["trial_id"]]]:

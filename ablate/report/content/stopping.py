@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ablate.report.analysis import document as analysed
+from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.material import Material
 from ablate.report.content.wording import of_analysis, plural
-from ablate.report.document.blocks import Block, Cell, Figure, Paragraph, Section, group_id, slug, table
-from ablate.report.figures import Axis, Mark, Series, xy
+from ablate.report.document.blocks import Block, Cell, Paragraph, Section, group_id, slug, table
+from ablate.report.figures import Axis, Mark, Series
 from ablate.report.trials import TrialRecord
 
 _KINDS = {"COMPLETE": "completed", "PRUNED": "stopped early", "COLLAPSED": "collapsed", "FAILED": "failed"}
@@ -36,7 +37,7 @@ def stopping(m: Material) -> Section:
     return Section("stopping", "Learning curves and early stopping", tuple(blocks))
 
 
-def _curves(m: Material) -> Iterator[Figure]:
+def _curves(m: Material) -> Iterator[Drawn]:
     for arm in m.arms("search"):
         records = [
             r for r in m.records.values() if (r.stage, r.arm) == ("search", arm) and not r.duplicate_of

@@ -166,7 +166,7 @@ def _design(m: Material, claims: Claims | None) -> Iterator[tuple[str, list[str]
     elif claims is None:
         yield "Nothing has been confirmed.", ["`ablate resume` goes on with a sweep that has not ended"]
     elif claims.verdicts:
-        yield from _claimed(claims)
+        yield from _claimed(m, claims)
     for arm, reason in m.summary.impossible.items():
         yield f"{arm} was not compared: {reason}.", []
     if claims is not None and claims.verdicts:
@@ -176,8 +176,14 @@ def _design(m: Material, claims: Claims | None) -> Iterator[tuple[str, list[str]
         )
 
 
-def _claimed(claims: Claims) -> Iterator[tuple[str, list[str]]]:
-    if claims.unit == "seed":
+def _claimed(m: Material, claims: Claims) -> Iterator[tuple[str, list[str]]]:
+    if m.sweep.arms is None:
+        yield (
+            f"Whether this {claims.subject} is better, and not only this configuration: only the whole space "
+            "was searched, and what it is compared with was not.",
+            [f"`arms` in place of `confirm.references`, with `arms.replicates: {LEAST_REPLICATES}` or more"],
+        )
+    elif claims.unit == "seed":
         yield (
             f"Whether this {claims.subject} is better, and not only this configuration: each arm was "
             "searched once.",

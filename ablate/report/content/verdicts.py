@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from ablate.report.claims import Claims, name_of
 from ablate.report.confirm import Confirmation
+from ablate.report.content.drawing import Drawn, forest, xy
 from ablate.report.content.material import Material
 from ablate.report.content.wording import linked, plural, run_cell, shown
 from ablate.report.document.blocks import (
     Block,
     Cell,
-    Figure,
     Folded,
     Paragraph,
     Section,
@@ -21,8 +21,8 @@ from ablate.report.document.blocks import (
     run_id,
 )
 from ablate.report.effects import Effect
-from ablate.report.figures import Axis, Mark, Row, Series, forest, xy
-from ablate.report.words import detail_rows, factor_rows, method_lines, score_rows, verdict_rows
+from ablate.report.figures import Axis, Mark, Row, Series
+from ablate.report.words import detail_rows, factor_rows, method_lines, percent, score_rows, verdict_rows
 from ablate.statistics.intervals import Interval
 from ablate.statistics.verdict import Verdict
 
@@ -54,7 +54,7 @@ def _none(m: Material) -> str:
     return "There are none yet: what is compared is declared when the search has ended."
 
 
-def _forest(id: str, claims: Claims, found: Confirmation, judged: Sequence[Verdict]) -> Iterator[Figure]:
+def _forest(id: str, claims: Claims, found: Confirmation, judged: Sequence[Verdict]) -> Iterator[Drawn]:
     """None where no unit is there yet in any comparison."""
     if not any(v.comparison.differences for v in judged):
         return
@@ -64,12 +64,16 @@ def _forest(id: str, claims: Claims, found: Confirmation, judged: Sequence[Verdi
     said = "; ".join(f"{row.name} {row.word} {_signed(row.mean)}" for row in rows)
     margin = None if control else claims.margin
     band = "" if margin is None else f" Differences inside the band, {margin:g}, do not matter."
-    unit, level = "seed" if control else claims.unit, verdict_rows(claims)[0][4]
+    unit = "seed" if control else claims.unit
+    level = f"{percent(claims)} over {unit}s" + (" and images" if wide else "")
+    bare = [row.name for row, v in zip(rows, judged, strict=True) if wide and v.wide is None]
+    lacks = f" No interval, for want of per-example results: {', '.join(bare)}." if bare else ""
     yield forest(
         id,
         f"Differences of {claims.metric}" + (" from the controls" if control else ""),
         f"A forest plot of {plural(len(rows), 'comparison')}: {said}.",
-        f"Mean, interval ({level}) and each {unit} as a point; right of zero the first is better.{band}",
+        f"Mean, interval ({level}) and each {unit} as a point; right of zero the first is better."
+        f"{band}{lacks}",
         label=f"difference of {claims.metric}, larger is better",
         rows=rows,
         margin=margin,
@@ -113,11 +117,16 @@ def _scores(m: Material, claims: Claims, found: Confirmation) -> Iterator[Block]
     if any(claims.scores.values()):
         yield _scores_figure(claims, found, arms)
     caption = "Scores of each arm on the seeds that count."
-    yield linked("score-table", caption, score_rows(claims), lambda row: group_id("confirm", row[0]))
+    yield linked("score-table", caption, score_rows(claims), lambda row: _runs_of(row[0], arms))
     yield _by_seed(claims, found, arms)
 
 
-def _scores_figure(claims: Claims, found: Confirmation, arms: Sequence[str]) -> Figure:
+def _runs_of(arm: str, arms: Sequence[str]) -> str:
+    """Where the runs of an arm are listed; nowhere before the first was asked for."""
+    return group_id("confirm", arm) if arm in arms else ""
+
+
+def _scores_figure(claims: Claims, found: Confirmation, arms: Sequence[str]) -> Drawn:
     series = []
     steps = list(_steps(found))
     for replicate, seed in steps if len(steps) <= _LINES else ():

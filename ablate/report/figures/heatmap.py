@@ -63,11 +63,11 @@ class _Steps:
 
     @classmethod
     def of(cls, values: Sequence[float], middle: float | None, name: str) -> _Steps:
-        domain(values, name)  # or they cannot be drawn
         low, high, kind = min(values), max(values), "q"
         if middle is not None:
             reach = max(abs(low - middle), abs(high - middle))
             low, high, kind = middle - reach, middle + reach, "d"
+        domain((low, high), name)  # or they cannot be drawn
         return cls(low, high, kind, decimals(values))
 
     @property

@@ -109,7 +109,7 @@ def linear_ticks(low: float, high: float, most: int, *, whole: bool = False) -> 
     exponent = math.floor(math.log10(raw)) - 1
     steps = (Decimal(unit).scaleb(exponent) for unit in (10, 20, 25, 50, 100))
     wide = (step for step in steps if float(step) >= 0.8 * raw)
-    step = next((step for step in wide if not whole or step % 1 == 0), Decimal(1))
+    step = next((step for step in wide if not whole or step == step.to_integral_value()), Decimal(1))
     size = float(step)
     first, last = math.ceil(low / size - 1e-6), math.floor(high / size + 1e-6)
     values = [i * step for i in range(first, last + 1)]

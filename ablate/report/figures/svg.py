@@ -9,12 +9,11 @@ from html import escape
 from itertools import pairwise
 
 from ablate.report.document.blocks import Figure, run_id
+from ablate.report.document.spans import printable
 
 WIDTH = 720.0  # units; text is 15 of them
 NARROW = 440.0
 MOST_TAB_STOPS = 60  # more links than these are left to the table of runs, which reaches the same runs
-
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def num(value: float) -> str:
@@ -30,7 +29,7 @@ def exact(values: Sequence[float]) -> str:
 
 def plain(text: str) -> str:
     """``text`` with the characters that XML allows, on one line, escaped for content and attributes."""
-    return escape(_NOT_XML.sub("\ufffd", re.sub(r"\s", " ", text)))
+    return escape(printable(re.sub(r"\s", " ", text)))
 
 
 def element(tag: str, content: str = "", **attributes: str) -> str:

@@ -29,6 +29,8 @@ def document_of(folder: Path, seen: Seen, report_of: ReportOf) -> Document:
     """The report as ``report_of`` makes it, or why there is none yet."""
     if seen.error:
         return _without(folder, "The ledger cannot be read", [seen.error])
+    if not folder.is_dir():
+        return _without(folder, "The sweep is gone", [f"{folder} is not there any more."])
     if not seen.events:
         return _without(folder, "Nothing has happened yet", [_driving(folder, seen)])
     events = list(seen.events)

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from ablate.report.live.page import Made
 
 HOST = "127.0.0.1"
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_CHUNK = 2**16  # bytes
 _PAGES = ("/", "/index.html")
 _HEADERS = {
     "Cache-Control": "no-cache",
@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         if not is_loopback(self.headers.get("Host", "")):
             self._send(HTTPStatus.MISDIRECTED_REQUEST, b"This page is for browsers of this machine only.\n")
-        elif urlsplit(self.path).path not in _PAGES:
+        elif self.path.partition("?")[0] not in _PAGES:
             self._send(HTTPStatus.NOT_FOUND, b"There is one page: /\n")
         else:
             made = self.server.now()
@@ -103,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
-        self.wfile.write(body)
+        for start in range(0, len(body), _CHUNK):  # the time limit is for each: a slow line is not a dead one
+            self.wfile.write(body[start : start + _CHUNK])
 
 
 def is_loopback(host: str) -> bool:

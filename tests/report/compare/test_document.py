@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pytest
@@ -20,8 +21,10 @@ from ablate.report.document.blocks import Bullets, Document, Figure, Folded, Tab
 from ablate.report.document.html import page
 from ablate.report.document.markdown import markdown
 from ablate.report.results import write_results
-from tests.report.compare.two_sweeps import HIGH, LOW, change, compared, made, written
+from tests.report.compare.two_sweeps import ARMS, HIGH, LOW, change, compared, made, written
 from tests.report.made_sweep import Made
+
+Kind = TypeVar("Kind", Table, Figure)
 
 VERDICTS = re.compile(r"\b(better|worse|equivalent|inconclusive)\b")
 
@@ -44,7 +47,7 @@ def sentences(document: Document) -> list[str]:
     return [text for item in block.items for text in (item.text, *item.notes)]
 
 
-def blocks(document: Document, kind: type) -> Iterator[Table | Figure]:
+def blocks(document: Document, kind: type[Kind]) -> Iterator[Kind]:
     for section in document.sections:
         for block in section.blocks:
             for inner in block.blocks if isinstance(block, Folded) else (block,):
@@ -229,3 +232,79 @@ def test_a_confirmation_that_was_cut_short_withholds_what_is_missing(tmp_path: P
     assert not any(re.search(r"B - A is [+-]", s) for s in sentences(document))
     assert "has no score on seed" in page(document) or cut == 0
     assert "blocked" in page(document)
+
+
+def test_arms_of_one_name_that_are_set_differently_are_told(tmp_path: Path) -> None:
+    arms = {**ARMS, "each": {**ARMS["each"], "deep": {"head.depth": 1}}}
+    other = Made("two", arms=arms, share=HIGH, confirm={"seeds": 8})
+    document = document_of(compared(written(tmp_path, made("one")), written(tmp_path, other)))
+    (deep,) = (s for s in sentences(document) if s.startswith("deep"))
+    assert deep.startswith("deep (deep is set differently in A and B): B - A is ")
+    (table,) = (t for t in blocks(document, Table) if t.id == "table-scores-A-B")
+    remarks = {row[0].text: row[-1].text for row in table.rows}
+    assert remarks["deep"] == "deep is set differently in A and B"
+    assert remarks["plain"] == "equal specs"
+
+
+def test_a_sweep_that_a_look_ended_is_said_to_have_chosen_when_to_stop(tmp_path: Path) -> None:
+    apart = {"plain": 0.4, "deep": 0.7, "wide": 0.9, "pixels": 0.2}
+    early = made("one", apart, looks=[10, 12], seeds=12)
+    document = document_of(compared(written(tmp_path, early), written(tmp_path, made("two", seeds=12))))
+    assert "share 10 seeds of confirmation" in sentences(document)[0]
+    said = (
+        "A look ended the confirmation of A after 10 of 12 seeds, since its comparisons were settled by then"
+    )
+    assert any(s.startswith(said) for s in sentences(document))
+    cut = made("cut", seeds=8, looks=[6, 8]).search().confirm(cut=30).write(tmp_path / "cut")
+    document = document_of(compared(cut, tmp_path / "two"))
+    assert not any(s.startswith("A look ended") for s in sentences(document))
+
+
+def test_turned_differences_are_said_to_be(tmp_path: Path) -> None:
+    folders = []
+    for name, share in (("one", LOW), ("two", HIGH)):
+        sweep = change(made(name, share), "search.objective.mode", "min").search()
+        sweep.events[-1]["mode"] = "min"
+        folders.append(sweep.confirm().write(tmp_path / name))
+    found = compared(*folders)
+    (plain,) = (d for d in found.pairs[0].scores if d.name == "plain")
+    assert plain.mean is not None
+    assert plain.mean < 0
+    said = "Less probe.h.test is better: differences are turned, so that larger is better."
+    assert said in sentences(document_of(found))
+
+
+def test_replicates_of_unequal_seeds_are_not_said_to_share_none(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path, made(name, replicates=3, seeds=seeds)) for name, seeds in (("one", 2), ("two", 4))
+    ]
+    first = sentences(document_of(compared(*folders)))[0]
+    assert "share fewer than two replicates with equal seeds: they are compared unpaired" in first
+
+
+def test_a_sweep_without_results_is_no_reference_for_those_with(tmp_path: Path) -> None:
+    Made("hardly").write(tmp_path / "hardly")
+    others = [written(tmp_path, made(name), data=name) for name in ("one", "two")]
+    found = compared(tmp_path / "hardly", *others)
+    assert [(p.reference.letter, p.other.letter) for p in found.pairs] == [("B", "C"), ("B", "A")]
+    assert found.aggregates is not None
+    assert found.aggregates.sides == ("B", "C")
+
+
+def test_any_name_of_an_arm_makes_a_page(tmp_path: Path) -> None:
+    arms = {"baseline": "plain", "each": {"plain": {}, "chosen-trials": {"head.depth": 3}}}
+    share = {"plain": 0.6, "chosen-trials": 0.7, "pixels": 0.2}
+    folders = [written(tmp_path, Made(name, arms=arms, share=share)) for name in ("one", "two")]
+    assert 'id="runs-A-chosen-trials"' in page(document_of(compared(*folders)))
+
+
+def test_the_level_of_a_sweeps_intervals_is_told(tmp_path: Path) -> None:
+    folders = written(tmp_path, made("one")), written(tmp_path, made("two", alpha=0.1))
+    (table,) = (t for t in blocks(document_of(compared(*folders)), Table) if t.id == "table-verdicts")
+    assert "at the level of that sweep (A 95%, B 90%)" in table.caption
+
+
+def test_a_narrow_terminal_cuts_nothing_off(document: Document) -> None:
+    out = StringIO()
+    show(document, Console(file=out, width=80))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out.getvalue()

@@ -95,7 +95,7 @@ def test_the_proposal_is_a_file_that_loads_and_holds_both_settings(
     (tmp_path / "both.yaml").write_text(dump_yaml({"extends": "one.yaml", "name": "both", "arms": new}))
     found = load_sweep(tmp_path / "both.yaml").bases
     assert sorted(found) == sorted(expected)
-    assert sum(base.loss.temperature == 0.5 for base in found.values()) == len(found) / 2
+    assert sum(base.as_dict()["loss"]["temperature"] == 0.5 for base in found.values()) == len(found) / 2
 
 
 def _nuisances(name: str, arms: dict[str, Any] | None) -> Made:

@@ -119,7 +119,8 @@ def large(folder: Path, *, trials: int = 125, seeds: int = 10) -> Path:
             place = folder / "trials" / event["trial"]
             artifacts(place, event["trial"], {"h": 512, "z": 128, "h_normalized": 512, "z_normalized": 128})
             right = np.random.default_rng(zlib.crc32(event["trial"].encode())).random(_IMAGES) < 0.8
-            np.savez(place / "correct.npz", **{"probe.h": right})
+            stored: dict[str, Any] = {"probe.h": right}
+            np.savez(place / "correct.npz", **stored)
     return folder
 
 
@@ -128,7 +129,7 @@ def _search(spec: SweepSpec, arm: str, trials: int) -> list[made_search.Made]:
     found = []
     for number in range(trials):
         params = draw(spec.space, lambda _, entry: value_at(entry, rng.random()), spec.bases[arm])
-        end = 0.8 - 0.1 * (np.log10(params["optim.lr"]) + 1) ** 2 + 0.02 * rng.standard_normal()
+        end = 0.8 - 0.1 * (np.log10(float(str(params["optim.lr"]))) + 1) ** 2 + 0.02 * rng.standard_normal()
         last = _EPOCHS if number % 2 else _RUNGS[number % 4 // 2]
         curve = {epoch: float(end * (1 - 0.5 / epoch)) for epoch in range(1, last + 1)}
         more = {"loss": float(rng.random()), **rich_metrics(f"{arm}{number}")}

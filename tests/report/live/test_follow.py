@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from ablate.ledger import Event, Ledger
@@ -134,3 +135,13 @@ def test_a_damaged_ledger_is_told_instead_of_the_report(tmp_path: Path) -> None:
     document = document_of(folder, Follower(folder).look(), report_of)
     assert document.question == "made: the ledger cannot be read"
     assert "check sum" in texts(document)[0]
+
+
+def test_a_folder_that_was_removed_is_told_and_no_command_for_it(tmp_path: Path) -> None:
+    folder = Made().search().write(tmp_path / "made")
+    follower = Follower(folder)
+    assert follower.look().events
+    shutil.rmtree(folder)
+    document = document_of(folder, follower.look(), report_of)
+    assert document.question == "made: the sweep is gone"
+    assert not any("ablate resume" in text for text in texts(document))

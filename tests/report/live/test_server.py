@@ -75,6 +75,7 @@ def test_names_of_loopback_are_served_whatever_the_port(server: PageServer, host
 def test_there_is_one_page_and_nothing_can_be_sent(server: PageServer) -> None:
     assert ask(server, "/ledger.jsonl")[0].status == 404
     assert ask(server, "/../../etc/passwd")[0].status == 404
+    assert ask(server, "HTTP://[")[0].status == 404
     assert ask(server, "/index.html?x=1")[0].status == 200
     for method in ("POST", "PUT", "DELETE"):
         assert ask(server, method=method)[0].status == 501
