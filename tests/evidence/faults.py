@@ -54,6 +54,7 @@ AT_A_TIME = 2
 PATIENCE = 300.0  # seconds for a command that takes twenty
 DISK, ROOM = 8 * 2**20, 4 * 2**20  # bytes of the small disk, and those that are free again
 INTERRUPTED = {1: 1, 2: 130}  # exit status after so many SIGINTs: saved, and abandoned
+TAKEN = "once more to abandon them"  # what a driver says at the first
 FULL = {  # what a driver says that ends
     "checkpoint": "epoch-",
     "artifacts": "correct.npz",
@@ -186,19 +187,17 @@ class Local:
         runs = self.scratch / f"command-{times}"
         runs.mkdir()
         file = written(PLAIN, runs / "sweep.yaml")
-        process = subprocess.Popen(
-            [ABLATE, "sweep", file, "--runs", runs, "--cache", self.cache],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        ledger, until = runs / PLAIN.name / LEDGER, time.monotonic() + PATIENCE
-        while count(ledger, "reported") < 4:
-            if process.poll() is not None or time.monotonic() > until:
-                process.kill()
-                raise RuntimeError("the command did not come as far as it was to be interrupted")
-            time.sleep(0.05)
-        for _ in range(times):
+        said, ledger = runs / "said.txt", runs / PLAIN.name / LEDGER
+        with said.open("wb") as errors:
+            process = subprocess.Popen(
+                [ABLATE, "sweep", file, "--runs", runs, "--cache", self.cache],
+                cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+            )  # fmt: skip
+        _await(process, lambda: count(ledger, "reported") >= 4, "came as far as it was to be interrupted")
+        process.send_signal(signal.SIGINT)
+        if times == 2:  # one that comes before the first was taken would count as the same
+            _await(process, lambda: TAKEN in said.read_text(), "took the first signal")
             process.send_signal(signal.SIGINT)
-            time.sleep(0.2)  # the handler of the first one gives the place to that of the second
         try:
             code = process.wait(60)
         except subprocess.TimeoutExpired:
@@ -209,6 +208,15 @@ class Local:
         keep(ledger, runs)
         command(["resume", PLAIN.name, "--runs", runs, "--backend", "inline", "--cache", self.cache])
         return Case(runs, PLAIN.name, self.ledger(PLAIN))
+
+
+def _await(process: subprocess.Popen[bytes], reached: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while not reached():
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            raise RuntimeError(f"the command never {what}")
+        time.sleep(0.05)
 
 
 def count(ledger: Path, kind: str) -> int:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 LOCAL = "http://127.0.0.1:5000"  # where `ablate ui` shows a store that has no pages of its own
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_PAGES = "workflowType=machine_learning"  # MLflow 3 has other pages too, for language models
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Tracked:
         return self._page(self.parent)
 
     def _page(self, run: str) -> str:
-        return f"{self.site}/#/experiments/{quote(self.experiment)}/runs/{quote(run)}"
+        place = f"experiments/{quote(self.experiment)}/runs/{quote(run)}"
+        return f"{self.site}/#/{place}?{_PAGES}"
 
 
 def tracked_in(folder: Path) -> Tracked | None:

@@ -175,7 +175,7 @@ def test_a_run_leads_to_mlflow_and_what_repeated_another_to_that_one(tmp_path: P
     runs = tables(report(folder))["runs-search-search"]
     by_trial = {row[0].text: dict(zip(runs.head, row, strict=True)) for row in runs.rows}
     run = json.loads((folder / "tracking.json").read_text())["runs"]["t0000"]
-    there = f"http://tracking.example:8080/flow/#/experiments/3/runs/{run}"
+    there = f"http://tracking.example:8080/flow/#/experiments/3/runs/{run}?workflowType=machine_learning"
     assert by_trial["t0000"]["in MLflow"].to == there
     assert by_trial["t0001"]["in MLflow"].to == ""  # has no run
     assert (by_trial["t0001"]["duplicate of"].text, by_trial["t0001"]["duplicate of"].to) == (

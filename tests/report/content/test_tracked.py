@@ -33,9 +33,9 @@ def written(folder: Path, **parts: object) -> Path:
 def test_a_run_has_its_page(tmp_path: Path, uri: str, site: str) -> None:
     found = tracked_in(written(tmp_path, uri=uri))
     assert found is not None
-    assert found.run("t0000") == f"{site}/#/experiments/3/runs/{'0' * 32}"
+    assert found.run("t0000") == f"{site}/#/experiments/3/runs/{'0' * 32}?workflowType=machine_learning"
     assert found.run("t0001") == ""
-    assert found.sweep == f"{site}/#/experiments/3/runs/{'f' * 32}"
+    assert found.sweep == f"{site}/#/experiments/3/runs/{'f' * 32}?workflowType=machine_learning"
     assert found.local == (site == LOCAL)
 
 
