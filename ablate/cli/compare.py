@@ -97,13 +97,13 @@ def _comparing() -> Iterator[None]:
 
 
 def _write_markdown(file: Path, document: Document) -> None:
-    from ablate.report.document.blocks import Figure
+    from ablate.report.document.blocks import Figure, every
     from ablate.report.document.markdown import markdown
     from ablate.report.figures import standalone
 
     folder = file.with_name(f"{file.stem}-figures")
     _write(file, markdown(document, folder.name))
-    for figure in (block for s in document.sections for block in s.blocks if isinstance(block, Figure)):
+    for figure in every(document, Figure):
         _write(folder / f"{figure.id}.svg", standalone(figure))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.report.claims import Claims, name_of, weaker_labels
+from ablate.report.words import listed
 from ablate.statistics.verdict import Comparison, Unit, judge
 
 NOT_DECLARED = (
@@ -136,7 +137,7 @@ def check_known(name: str, known: Iterable[str], what: str, many: str) -> None:
         return
     near = get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ForeignError(f"{what} {name!r}{hint} ({many}: {_listed(names)})")
+    raise ForeignError(f"{what} {name!r}{hint} ({many}: {listed(names, _SHOWN)})")
 
 
 def claims_from(
@@ -197,7 +198,7 @@ def _one_each(runs: Sequence[ForeignRun]) -> dict[_Key, ForeignRun]:
     for (arm, _, seed), same in found.items():
         over = [run for run in same if run.over]
         if len(over) > 1:
-            names = _listed([run.name for run in over])
+            names = listed([run.name for run in over], _SHOWN)
             raise ForeignError(
                 f"arm {arm!r} has {len(over)} results for seed {seed} ({names}); keep one of each, and say "
                 "which search each belongs to with --replicate if they are of several"
@@ -273,12 +274,7 @@ def _gaps(runs: dict[_Key, ForeignRun], comparison: Comparison, unit: Unit) -> l
 
 def _counts(seeds: Counter[tuple[str, str]], unit: Unit) -> str:
     said = [f"{arm} {n}" if unit == "seed" else f"{arm}/{r} {n}" for (arm, r), n in seeds.items()]
-    return _listed(said)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return listed(said, _SHOWN)
 
 
 def _order(name: str) -> tuple[bool, float, str]:

@@ -88,7 +88,7 @@ def verdict_rows(claims: Claims) -> Rows:
     wide = _has_images(claims)
     over = f"{claims.unit}s and images" if wide else f"{claims.unit}s"
     head = ["comparison", "verdict", f"{claims.unit}s", "difference", f"{percent(claims)} over {over}"]
-    rows = [[*_measured(v, v.word, wide), _p(v.p_holm)] for v in claims.verdicts]
+    rows = [[*_measured(v, v.word, wide), p_text(v.p_holm)] for v in claims.verdicts]
     controls = [[*_measured(v, "control", wide, claims.unit), "-"] for v in claims.controls]
     return [*head, "p (Holm)"], rows + controls
 
@@ -115,8 +115,8 @@ def detail_rows(claims: Claims) -> Rows:
             interval_text(v.bca),
             "-" if v.dz is None else f"{v.dz:+.2f}",
             "-" if v.p_better is None else f"{v.p_better:.2f}",
-            _p(v.p),
-            _p(v.p_equivalent),
+            p_text(v.p),
+            p_text(v.p_equivalent),
         ]
         for v in claims.verdicts
     ]
@@ -126,7 +126,8 @@ def detail_rows(claims: Claims) -> Rows:
 def factor_rows(claims: Claims) -> Rows:
     """The table of effects of factors, of a factorial design."""
     rows = [
-        [" x ".join(e.factors), f"{e.mean:+.4f}", interval_text(e.interval), _p(e.p)] for e in claims.effects
+        [" x ".join(e.factors), f"{e.mean:+.4f}", interval_text(e.interval), p_text(e.p)]
+        for e in claims.effects
     ]
     return ["effect of", "difference", f"95% over {claims.unit}s", "p (Benjamini-Hochberg)"], rows
 
@@ -196,12 +197,13 @@ def _looks(claims: Claims) -> str:
     )
 
 
-def interval_text(interval: Interval | None) -> str:
-    """``[-0.0123, +0.0456]``, or a hyphen where there is none."""
-    return "-" if interval is None else f"[{interval.low:+.4f}, {interval.high:+.4f}]"
+def interval_text(interval: Interval | None, *, sign: bool = True) -> str:
+    """``[-0.0123, +0.0456]``, of scores without ``sign``, or a hyphen where there is none."""
+    kind = "+.4f" if sign else ".4f"
+    return "-" if interval is None else f"[{interval.low:{kind}}, {interval.high:{kind}}]"
 
 
-def _p(p: float | None) -> str:
+def p_text(p: float | None) -> str:
     return "-" if p is None else f"{p:.3g}"
 
 
@@ -267,3 +269,9 @@ def _ends(interval: Interval | None) -> list[float] | None:
 
 def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """``a, b and 3 more``."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

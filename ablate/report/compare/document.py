@@ -15,7 +15,6 @@ from ablate.report.compare.wording import (
     sentence,
     settings_by_part,
     settings_in_short,
-    span,
     stopped_early,
     summary_of_origins,
     turned,
@@ -32,6 +31,7 @@ from ablate.report.document.blocks import (
     Section,
     bullets,
 )
+from ablate.report.words import interval_text
 from ablate.spec.yaml_file import dump_yaml
 
 _ROOM = 59  # of the 64 characters of a name
@@ -80,7 +80,7 @@ def _answer(compared: Compared) -> Iterator[Item]:
             f"Over the {len(compared.aggregates.sides)} data sets together, P(better):",
             tuple(
                 f"{each.arm} over {each.against}: {number(each.probability, 3)} "
-                f"{span(each.interval, sign=False)}"
+                f"{interval_text(each.interval, sign=False)}"
                 for each in compared.aggregates.improvements
             ),
         )

@@ -11,10 +11,10 @@ from ablate.report.compare.settings import about
 from ablate.report.compare.side import Side
 from ablate.report.compare.timing import Timing
 from ablate.report.compare.whole import Compared
-from ablate.report.compare.wording import number, p_value, parameters, signed, span, unlike
+from ablate.report.compare.wording import number, parameters, signed, unlike
 from ablate.report.document.blocks import Cell, Table, run_id, slug, table
 from ablate.report.trials import TrialRecord
-from ablate.report.words import percent
+from ablate.report.words import interval_text, p_text, percent
 from ablate.statistics.verdict import Verdict
 
 
@@ -142,8 +142,8 @@ def _verdict(side: Side, pair: tuple[str, str]) -> Cell:
         return Cell("not compared")
     if not found.comparison.differences:
         return Cell(found.word)
-    interval = span(found.wide or found.interval)
-    p = "" if found.p_holm is None else f", p {p_value(found.p_holm)}"
+    interval = interval_text(found.wide or found.interval)
+    p = "" if found.p_holm is None else f", p {p_text(found.p_holm)}"
     return Cell(f"{found.word}, {signed(found.mean)} {interval}{p}", runs_id(side, pair[0]))
 
 
@@ -167,9 +167,9 @@ def _difference(d: Difference, other: Side) -> list[str | Cell]:
     return [
         d.name,
         Cell(signed(d.mean), runs_id(other, d.arms[0]) if d.mean is not None else ""),
-        span(d.interval),
-        span(d.wide),
-        p_value(d.p),
+        interval_text(d.interval),
+        interval_text(d.wide),
+        p_text(d.p),
         number(d.p_better, 2),
         "-" if d.why_none else units,
         "; ".join(filter(None, remarks)) or "-",
@@ -184,8 +184,8 @@ def over_data(compared: Compared, found: Aggregates) -> Table:
     for each in found.arms:
         links = [runs_id(compared.side(letter), each.arm) for letter in found.sides]
         means = [Cell(number(mean), to) for mean, to in zip(each.means, links, strict=True)]
-        aggregate = [number(each.iqm), span(each.iqm_interval, sign=False)]
-        gap = [number(each.gap), span(each.gap_interval, sign=False), str(each.units)]
+        aggregate = [number(each.iqm), interval_text(each.iqm_interval, sign=False)]
+        gap = [number(each.gap), interval_text(each.gap_interval, sign=False), str(each.units)]
         rows.append([each.arm, *means, *aggregate, *gap])
     caption = (
         "Arms over the data sets. Interquartile mean: of the middle half of all scores. Optimality gap: mean "
@@ -197,7 +197,11 @@ def over_data(compared: Compared, found: Aggregates) -> Table:
 def improvements(found: Aggregates) -> Table:
     """P(better) of each comparison over all data sets."""
     rows = [
-        [f"{each.arm} - {each.against}", number(each.probability, 3), span(each.interval, sign=False)]
+        [
+            f"{each.arm} - {each.against}",
+            number(each.probability, 3),
+            interval_text(each.interval, sign=False),
+        ]
         for each in found.improvements
     ]
     caption = (

@@ -16,6 +16,7 @@ from ablate.report.document.blocks import (
     Folded,
     Paragraph,
     Table,
+    every,
 )
 from ablate.report.page import rich_table
 
@@ -31,7 +32,7 @@ def show(document: Document, console: Console) -> None:
             console.print()
             console.print(Text(section.title, style="bold"))
             _show(section.blocks, console)
-    if count := sum(isinstance(block, Figure) for s in document.sections for block in s.blocks):
+    if count := len(list(every(document, Figure))):
         figures = "1 figure" if count == 1 else f"{count} figures"
         _line(f"{figures} and every run: --html FILE", console, "dim")
 

@@ -9,7 +9,7 @@ from ablate.report.compare.differences import Difference
 from ablate.report.compare.settings import Origin, Setting, about
 from ablate.report.compare.side import Side
 from ablate.report.compare.whole import Compared, Pair
-from ablate.statistics.intervals import Interval
+from ablate.report.words import interval_text, listed
 from ablate.statistics.multiplicity import reached
 
 NO_VERDICT = (
@@ -28,26 +28,10 @@ def signed(value: float | None) -> str:
     return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"  # no -0.0000
 
 
-def span(interval: Interval | None, *, sign: bool = True) -> str:
-    if interval is None:
-        return "-"
-    kind = "+.4f" if sign else ".4f"
-    return f"[{interval.low:{kind}}, {interval.high:{kind}}]"
-
-
-def p_value(p: float | None) -> str:
-    return "-" if p is None else f"{p:.3g}"
-
-
 def parameters(params: Mapping[str, Any]) -> str:
     """Parameters as the summary lists them."""
     shown = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
     return ", ".join(shown) or "nothing to draw"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def ground(compared: Compared, pair: Pair) -> str:
@@ -100,7 +84,7 @@ def sentence(d: Difference) -> str:
     start = f"{what}: {d.other} - {d.reference} is {signed(d.mean)}"
     if d.same_specs:
         return f"{start}; the trials compared have equal specs, so that only code and machine can differ."
-    return f"{start} {span(d.headline)} {_on(d)}: {_lead(d)}."
+    return f"{start} {interval_text(d.headline)} {_on(d)}: {_lead(d)}."
 
 
 def unlike(d: Difference) -> list[str]:
@@ -135,7 +119,7 @@ def settings_in_short(found: Sequence[Setting]) -> str:
 
 def settings_by_part(found: Sequence[Setting]) -> list[str]:
     """The first few of each part by name."""
-    return [f"{about(part)}: {_listed(keys)}." for part, keys in _by_part(found).items()]
+    return [f"{about(part)}: {listed(keys, _LISTED)}." for part, keys in _by_part(found).items()]
 
 
 def _by_part(found: Sequence[Setting]) -> dict[str, list[str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from ablate.report.content.material import Material, Row, number
-from ablate.report.content.wording import listed, plural, run_cell
+from ablate.report.content.wording import plural, run_cell
 from ablate.report.document.blocks import Block, Cell, Code, Paragraph, Section, bullets, table
+from ablate.report.words import listed
 
 _BAD = ("FAILED", "COLLAPSED")
 _ENDED = ("COMPLETE", "COLLAPSED")

@@ -10,9 +10,10 @@ from typing import Any
 
 from ablate.report.content.material import Material
 from ablate.report.content.tracked import without_user
-from ablate.report.content.wording import listed, plural
+from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Cell, Code, Folded, Paragraph, Section, bullets, table
 from ablate.report.trials import ending
+from ablate.report.words import listed
 from ablate.spec.identity import spec_hash
 from ablate.spec.yaml_file import dump_yaml
 

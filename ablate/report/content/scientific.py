@@ -9,9 +9,10 @@ from typing import Any
 from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, marks
 from ablate.report.content.material import PIXELS, Material, Row, number
-from ablate.report.content.wording import listed, plural
+from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Paragraph, Section, bullets, slug
 from ablate.report.figures import Axis, Series
+from ablate.report.words import listed
 from ablate.spec.base import flatten
 from ablate.spec.space import Choice, Distribution
 

@@ -11,9 +11,10 @@ from ablate.report.arrays import FloatArray, read_arrays
 from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, of_arms, whose
 from ablate.report.content.material import PIXELS, Material, Row, number, panels
-from ablate.report.content.wording import listed, plural
+from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Paragraph, Section, bullets
 from ablate.report.figures import Axis, Mark, Series
+from ablate.report.words import listed
 
 _FLOOR = 1e-8  # below it float32 features hold no information
 _POINTS = 96  # of one line, at most

@@ -78,11 +78,3 @@ def folded(section: analysed.Section, id: str, captions: Sequence[str], to: To) 
 def plural(count: int, noun: str) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """``a, b and 3 more``."""
-    names = list(names)
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +12,7 @@ from ablate.durable import make_folder
 from ablate.ledger import Ledger
 from ablate.report.content.document import document_of
 from ablate.report.content.material import LEDGER, material_of
-from ablate.report.document.blocks import Block, Document, Figure, Folded
+from ablate.report.document.blocks import Figure, every
 from ablate.report.document.html import page
 from ablate.report.document.latex import tables
 from ablate.report.document.markdown import markdown
@@ -32,7 +31,7 @@ def write_report(folder: Path) -> Path:
     m = material_of(folder, Ledger.read(folder / LEDGER))
     document, results = document_of(m), io.BytesIO()
     pq.write_table(m.results, results)
-    figures = {f"{figure.id}.svg": standalone(figure) for figure in figures_of(document)}
+    figures = {f"{figure.id}.svg": standalone(figure) for figure in every(document, Figure)}
     target = folder / FOLDER
     make_folder(target / FIGURES)
     for name, svg in figures.items():
@@ -45,21 +44,6 @@ def write_report(folder: Path) -> Path:
     _replace(target / "tables.tex", tables(document).encode())
     _replace(target / PAGE, page(document).encode())  # last: whoever sees it finds the rest
     return target / PAGE
-
-
-def figures_of(document: Document) -> Iterator[Figure]:
-    """All figures, those that are folded away too, in the order of the page."""
-    yield from _figures(document.answer)
-    for section in document.sections:
-        yield from _figures(section.blocks)
-
-
-def _figures(blocks: Iterable[Block]) -> Iterator[Figure]:
-    for block in blocks:
-        if isinstance(block, Figure):
-            yield block
-        elif isinstance(block, Folded):
-            yield from _figures(block.blocks)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -6,8 +6,9 @@ that a number can be traced to: a run (``run_id``), a group of runs, a section, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Folded:
 
 
 Block = Paragraph | Bullets | Table | Figure | Code | Folded
+B = TypeVar("B", Table, Figure)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,20 @@ class Document:
     answer: tuple[Block, ...]
     sections: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...]
+
+
+def every(document: Document, kind: type[B]) -> Iterator[B]:
+    """All blocks of a kind, in the order of the page; those that are folded away too."""
+    for blocks in (document.answer, *(section.blocks for section in document.sections)):
+        yield from _every(blocks, kind)
+
+
+def _every(blocks: Iterable[Block], kind: type[B]) -> Iterator[B]:
+    for block in blocks:
+        if isinstance(block, kind):
+            yield block
+        if isinstance(block, Folded):
+            yield from _every(block.blocks, kind)
 
 
 def run_id(trial: str) -> str:

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ablate.report.document.blocks import Document, Table
-from ablate.report.document.spans import every_table, numeric_columns, spans, with_minus
+from ablate.report.document.blocks import Document, Table, every
+from ablate.report.document.spans import numeric_columns, spans, with_minus
 
 _HEADER = r"""% Each table stands alone: take what you need. In the preamble:
 % \usepackage[T1]{fontenc}
@@ -81,7 +81,7 @@ _ROWS = 40  # on one page
 
 def tables(document: Document) -> str:
     r"""Every table of the document, each a ``table`` or ``longtable`` labelled ``tab:<id>``, in its order."""
-    made = [text for table in every_table(document) for text in _parts(table)]
+    made = [text for table in every(document, Table) for text in _parts(table)]
     groups = ("\n".join(made[i : i + _FLOATS]) for i in range(0, len(made), _FLOATS))
     return f"{_HEADER}\n" + f"\n{_PAGE}\n\n".join(groups)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ablate.report.document.blocks import Block, Document, Folded, Table
+from ablate.report.document.blocks import Table
 
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _CODE = re.compile(r"`([^`]+)`")
@@ -49,18 +49,3 @@ def numeric_columns(table: Table) -> list[bool]:
 def _numeric(column: Sequence[str]) -> bool:
     values = [text for text in column if any(map(str.isalnum, text))]  # a dash says that nothing is there
     return bool(values) and all(map(is_number, values))
-
-
-def every_table(document: Document) -> Iterator[Table]:
-    """The tables of a document in their order, folded ones too."""
-    yield from _tables(document.answer)
-    for section in document.sections:
-        yield from _tables(section.blocks)
-
-
-def _tables(blocks: Sequence[Block]) -> Iterator[Table]:
-    for block in blocks:
-        if isinstance(block, Table):
-            yield block
-        elif isinstance(block, Folded):
-            yield from _tables(block.blocks)

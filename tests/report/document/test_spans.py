@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.report.document.blocks import Folded, table
-from ablate.report.document.spans import every_table, is_number, numeric_columns, spans, with_minus
-from tests.report.document.made_document import document
+from ablate.report.document.blocks import table
+from ablate.report.document.spans import is_number, numeric_columns, spans, with_minus
 
 
 @pytest.mark.parametrize(
@@ -83,9 +82,3 @@ def test_columns_of_numbers_may_have_gaps_but_no_words() -> None:
 
 def test_tables_without_rows_have_no_columns_of_numbers() -> None:
     assert numeric_columns(table("t", "", ["a", "b"], [])) == [False, False]
-
-
-def test_tables_are_found_wherever_they_are() -> None:
-    made = document()
-    assert [t.id for t in every_table(made)][:3] == ["verdicts", "layers", "folded"]
-    assert any(isinstance(block, Folded) for section in made.sections for block in section.blocks)
