@@ -9,12 +9,12 @@ from ablate.report.compare.differences import Difference
 from ablate.report.compare.side import Side, named
 from ablate.report.compare.whole import Compared
 from ablate.report.compare.wording import signed
-from ablate.report.document.blocks import Figure
-from ablate.report.figures import Axis, Mark, Row, Series, forest, xy
+from ablate.report.drawing import Drawn, forest, xy
+from ablate.report.figures import Axis, Mark, Row, Series
 from ablate.statistics.verdict import Verdict
 
 
-def verdicts(compared: Compared) -> list[Figure]:
+def verdicts(compared: Compared) -> list[Drawn]:
     """The declared comparisons of all sweeps, each with the verdict of its own sweep."""
     declared = dict.fromkeys(pair for side in compared.sides for pair in side.comparisons)
     rows = [
@@ -62,7 +62,7 @@ def _verdict_row(side: Side, v: Verdict) -> Row:
     )
 
 
-def differences(id: str, title: str, label: str, found: Sequence[Difference]) -> list[Figure]:
+def differences(id: str, title: str, label: str, found: Sequence[Difference]) -> list[Drawn]:
     """Differences between two sweeps."""
     rows = [_row(d) for d in found if not d.why_none]
     if not rows:
@@ -97,7 +97,7 @@ def _row(d: Difference) -> Row:
     )
 
 
-def profiles(found: Aggregates, metric: str) -> list[Figure]:
+def profiles(found: Aggregates, metric: str) -> list[Drawn]:
     """The share of scores above each threshold, with pointwise bands."""
     if not found.arms or not found.thresholds:
         return []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ablate.report.content.drawing import Drawn, heatmap
 from ablate.report.content.evidence import Found, by_arm, measured, of_arms, values, whose
 from ablate.report.content.material import Material, Row
 from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Folded, Paragraph, Section, slug
+from ablate.report.drawing import Drawn, heatmap
 
 _BIN = re.compile(r"margins\.(theta(\d+)_(\d+))\.(p(\d+)_(\d+))\.(share|A|B|AB)$")
 _QUANTITIES = {

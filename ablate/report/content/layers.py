@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, measured, of_arms, values, whose
 from ablate.report.content.material import Material, Row, panels
 from ablate.report.content.wording import group_cell, spread
 from ablate.report.document.blocks import Block, Cell, Folded, Paragraph, Section, Table, slug
+from ablate.report.drawing import Drawn, xy
 from ablate.report.figures import Axis, Mark, Series
 
 _NAME = re.compile(r"layers\.(.+)\.([^.]+)\.(probe|knn|share)$")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from ablate.report.analysis import document as analysed
 from ablate.report.analysis.importance import Importance, Share
-from ablate.report.content.drawing import Drawn, bars, parallel
 from ablate.report.content.material import Material, Row, number
 from ablate.report.content.wording import folded, plural
 from ablate.report.document.blocks import Block, Paragraph, Section, group_id, slug
+from ablate.report.drawing import Drawn, bars, parallel
 from ablate.report.figures import Bar, Dimension
 from ablate.spec.space import Choice
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, marks
 from ablate.report.content.material import PIXELS, Material, Row, number
 from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Paragraph, Section, bullets, slug
+from ablate.report.drawing import Drawn, xy
 from ablate.report.figures import Axis, Series
 from ablate.report.words import listed
 from ablate.spec.base import flatten

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ablate.report.analysis import document as analysed
 from ablate.report.analysis.best_so_far import BestSoFar, Course
 from ablate.report.budgets import matched_by, unequal
-from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.material import Material, Row, number, panels
 from ablate.report.content.wording import folded, group_cell, of_analysis, plural, run_cell, shown
 from ablate.report.document.blocks import (
@@ -24,6 +23,7 @@ from ablate.report.document.blocks import (
     slug,
     table,
 )
+from ablate.report.drawing import Drawn, xy
 from ablate.report.figures import Axis, Mark, Series
 from ablate.report.summary import STATES
 from ablate.report.words import FRONT

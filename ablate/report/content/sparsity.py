@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, by_arm, marks, measured, whose
 from ablate.report.content.material import Material, number
 from ablate.report.document.blocks import Paragraph, Section
+from ablate.report.drawing import Drawn, xy
 from ablate.report.figures import Axis, Series
 
 _MEASURES = {

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ablate.report.arrays import FloatArray, read_arrays
-from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.evidence import Found, of_arms, whose
 from ablate.report.content.material import PIXELS, Material, Row, number, panels
 from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Paragraph, Section, bullets
+from ablate.report.drawing import Drawn, xy
 from ablate.report.figures import Axis, Mark, Series
 from ablate.report.words import listed
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ablate.report.analysis import document as analysed
-from ablate.report.content.drawing import Drawn, xy
 from ablate.report.content.material import Material
 from ablate.report.content.wording import of_analysis, plural
 from ablate.report.document.blocks import Block, Cell, Paragraph, Section, group_id, slug, table
+from ablate.report.drawing import Drawn, xy
 from ablate.report.figures import Axis, Mark, Series
 from ablate.report.trials import TrialRecord
 

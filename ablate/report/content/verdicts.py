@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from ablate.report.claims import Claims, name_of
 from ablate.report.confirm import Confirmation
-from ablate.report.content.drawing import Drawn, forest, xy
 from ablate.report.content.material import Material
 from ablate.report.content.wording import linked, plural, run_cell, shown
 from ablate.report.document.blocks import (
@@ -20,6 +19,7 @@ from ablate.report.document.blocks import (
     group_id,
     run_id,
 )
+from ablate.report.drawing import Drawn, forest, xy
 from ablate.report.effects import Effect
 from ablate.report.figures import Axis, Mark, Row, Series
 from ablate.report.words import detail_rows, factor_rows, method_lines, percent, score_rows, verdict_rows
