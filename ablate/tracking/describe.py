@@ -31,13 +31,14 @@ def listed_keys(sweep: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def arms_of(sweep: Mapping[str, Any]) -> tuple[str, ...]:
-    """Everything that a sweep compares by name, the baseline first, the controls last."""
+    """Everything that a sweep compares by name, in the order of the report's figures: the baseline first, the
+    controls last, raw pixels after all."""
     confirm = sweep.get("confirm") or {}
     if sweep.get("arms"):
         compared = list(ArmsSpec.model_validate(sweep["arms"]).settings)
     else:
         compared = ["best", *confirm.get("references", {})]
-    return (*compared, *confirm.get("controls", ()))
+    return (*compared, *sorted(confirm.get("controls", ()), key="pixels".__eq__))
 
 
 def name_of(record: TrialRecord) -> str:
