@@ -14,6 +14,7 @@ from tests.evidence import (  # noqa: F401  (registers the checks)
     faults,
     gallery,
     known,
+    large,
     pbt,
     recipes,
     scale,
