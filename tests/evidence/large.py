@@ -54,8 +54,8 @@ def five_hundred(scratch: Path) -> Finding:
     )
     return Finding(
         "Of a sweep of 500 runs the report is written in less than 10 s and is smaller than 10 MB; at least "
-        "1,000 metrics a second reach MLflow's SQLite, with all else that is logged; with its server away the "
-        "sweep ends, and everything is in MLflow once when it is back.",
+        "1,000 metrics a second reach MLflow's SQLite, with all else that is logged; with its server away "
+        "the sweep ends, and everything is in MLflow once when it is back.",
         held,
         figures,
         _text(figures),
