@@ -218,7 +218,9 @@ def test_a_server_without_models_gets_the_encoders_as_artifacts(
 
 
 def test_what_people_wrote_into_an_experiment_stays(runs: Path, client: MlflowClient) -> None:
-    place = client.create_experiment("ours", tags={"mlflow.note.content": "mine"})
+    place = client.create_experiment(
+        "ours", artifact_location=(runs / "artifacts").as_uri(), tags={"mlflow.note.content": "mine"}
+    )
     folder = Made("ours").search().end().write(runs / "ours")
     assert Mirror(folder).close()
     tags = client.get_experiment(place).tags
