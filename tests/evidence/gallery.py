@@ -29,7 +29,7 @@ from tests.tracking.servers import free_port, serving_ui
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-SMALL = ["--trials", "6", "--set", "base.optim.epochs=4",
+SMALL = ["--trials", "6", "--set", "base.optim.epochs=4", "--set", "base.measure.every=1",
          "--set", "search.scheduler={kind: asha, rungs: [1, 2], reduction: 2}"]  # fmt: skip
 MOST = 300_000  # bytes of a picture
 _COLOURS = 256

@@ -40,7 +40,10 @@ def five_hundred(scratch: Path) -> Finding:
         run_without_server(_sent_to(_NOWHERE), scratch / "away")
         beside_nobody = time.perf_counter() - began
         write_results(folder)
-    figures: dict[str, Any] = {"runs": _runs(folder), **_report(folder), **_mirror(folder)}
+        bare = large_sweep(scratch / "bare", large_spec())
+        (scratch / "outage").mkdir()
+    figures: dict[str, Any] = {"runs": _runs(folder), **_report(folder), **_mirror(bare)}
+    figures["with_artifacts"] = _mirror(folder)
     with _in_memory():
         found = outage(large_spec(), scratch / "outage")
     figures["outage"] = found._asdict()
@@ -54,7 +57,7 @@ def five_hundred(scratch: Path) -> Finding:
     )
     return Finding(
         "Of a sweep of 500 runs the report is written in less than 10 s and is smaller than 10 MB; at least "
-        "1,000 metrics a second reach MLflow's SQLite, with all else that is logged; with its server away "
+        "1,000 metrics a second reach MLflow's SQLite, with runs, parameters and tags; with its server away "
         "the sweep ends, and everything is in MLflow once when it is back.",
         held,
         figures,
@@ -110,13 +113,18 @@ def _in_memory() -> Iterator[None]:
 
 
 def _text(figures: dict[str, Any]) -> str:
-    took, found = figures["sweep_seconds"], figures["outage"]
+    took, found, artifacts = figures["sweep_seconds"], figures["outage"], figures["with_artifacts"]
     rows = [
         ("`ablate report`, imports included", f"{figures['report_seconds']} s", f"< {SECONDS:g} s"),
         ("the page", f"{figures['page_bytes'] / 1e6:.2f} MB", f"< {BYTES / 1e6:g} MB"),
         ("written again: the same bytes", "yes" if figures["same_bytes_again"] else "no", ""),
         ("metrics in MLflow", f"{figures['metrics']:,} in {figures['mirror_seconds']} s", ""),
         ("a second", f"{figures['metrics_per_second']:,}", f">= {METRICS:,.0f}"),
+        (
+            "with spectra, their pictures, models and data of every trial",
+            f"{artifacts['mirror_seconds']} s",
+            "",
+        ),
         ("the simulated sweep without a mirror", f"{took['no mirror']} s", ""),
         ("and with one whose server is away", f"{took['server away']} s, closing included", ""),
         ("outage: runs in MLflow when the server went away again", str(found["part"]["runs"]), ""),
