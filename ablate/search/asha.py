@@ -1,31 +1,44 @@
-"""ASHA, the stopping variant (Li et al., arXiv 1810.05934, section 3.2, as in Syne Tune): no trial waits.
+"""ASHA (Li et al., arXiv 1810.05934): the rungs, and the stopping variant (as in Syne Tune): no trial waits.
 
 At a rung, a trial goes on if it is among the best 1/reduction of the values seen there so far, its own
-included: of ``n`` values the best ``n // reduction`` go on. Therefore
+included: of ``n`` values the best ``n // reduction`` go on. In the stopping variant, therefore,
 
 - the first ``reduction - 1`` arrivals go on, whatever their value: there is nothing to compare them with;
 - a value equal to the cut-off goes on, so ties never depend on who came first;
 - a trial once let through stays so, also when later arrivals turn out better.
+
+In the other variant (``search.promotion``) those that may not go on wait at the rung.
 
 Values here are losses: smaller is better.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Rung:
-    """What was seen at one epoch: the trials, and their losses in increasing order."""
+    """What was seen at one epoch: the trials with their losses, and the losses in increasing order.
 
-    trials: set[str] = field(default_factory=set)
+    ``waiting`` are (loss, number, trial) of those that paused here, best first; some may have left since.
+    """
+
+    trials: dict[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
+    waiting: list[tuple[float, int, str]] = field(default_factory=list)
 
     def enter(self, trial: str, loss: float) -> None:
-        self.trials.add(trial)
+        self.trials[trial] = loss
         insort(self.losses, loss)
+
+    def wait(self, trial: str, number: int) -> None:
+        """One that has entered waits; saying so again changes nothing."""
+        entry = (self.trials[trial], number, trial)
+        place = bisect_left(self.waiting, entry)
+        if self.waiting[place : place + 1] != [entry]:
+            self.waiting.insert(place, entry)
 
 
 def cutoff(losses: list[float], reduction: int) -> float | None:

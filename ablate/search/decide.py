@@ -8,8 +8,10 @@ ledger determine every decision in it, and ``replay`` checks that they do.
 The course of a sweep: search trials are asked and started as slots want work, until there are as many as
 planned or the search is closed for another reason; when all have ended the best COMPLETE one is chosen and
 the paired ladder of confirmation is run, which only a look declared beforehand may end early; then the sweep
-has ended. A stopped trial is finished at once, whenever its slot may notice. With arms there is a search for
-each, and several with replicates; they advance side by side, and trials are compared within theirs only.
+has ended. A stopped trial is finished at once, whenever its slot may notice; one that is to wait (for its
+generation, or at a rung) leaves its slot once it has saved, and goes on before a new one is asked. With arms
+there is a search for each, and several with replicates; they advance side by side, and trials are compared
+within theirs only.
 
 A configuration that the search comes upon again is not paid for twice: the second trial takes the result of
 the first, at once or when there is one. If the first FAILED the second is run, for an accident says nothing.
@@ -20,9 +22,9 @@ from __future__ import annotations
 from collections import Counter
 
 from ablate.ledger import Event
-from ablate.search import hyperband, pbt
+from ablate.search import hyperband, pbt, promotion
 from ablate.search.asking import confirm_trial, enter, search_trial
-from ablate.search.ending import after, close, close_if_spent, finish, free, generation, share
+from ablate.search.ending import after, close, close_if_spent, finish, free, generation, promote, share
 from ablate.search.state import InvalidEvent, Search, SearchState, TrialState
 from ablate.search.stopping import judge
 from ablate.spec.changes import with_changes
@@ -33,6 +35,7 @@ from ablate.spec.scheduler import PBT, HyperBand
 MAX_ABANDONED = 3  # times a trial is handed out again after its slot died; the next death makes it FAILED
 _FROM_A_SLOT = ("COMPLETE", "COLLAPSED", "FAILED")
 _BUDGETS = ("epochs", "hours", "gpu_hours", "arm_hours")
+_POINTER = ("epoch", "path", "digest", "fence", "step")
 
 
 def decide(state: SearchState, event: Event) -> list[Event]:
@@ -103,11 +106,12 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
 
 def _next_search(state: SearchState) -> Search | None:
     """The one that has asked for the fewest trials: searches advance side by side. One that only repeats
-    itself, so that as many of its trials wait for a result as there are slots at work, is passed over."""
+    itself, so that as many of its trials wait for a result as there are slots at work, is passed over; if no
+    slot is at work (all that ran wait at a rung), none can be."""
     awaited = Counter(state.of(state.trials[t]).key for names in state.followers.values() for t in names)
-    open_ones = (s for s in state.searches.values() if s.searching)
+    open_ones = [s for s in state.searches.values() if s.searching]
     ready = [s for s in open_ones if not awaited[s.key] or awaited[s.key] < len(state.slots)]
-    return min(ready, key=lambda s: s.asked, default=None)
+    return min(ready if ready or state.slots else open_ones, key=lambda s: s.asked, default=None)
 
 
 def _ask_search(state: SearchState, search: Search, decisions: list[Event]) -> TrialState | None:
@@ -132,6 +136,7 @@ def _ask_search(state: SearchState, search: Search, decisions: list[Event]) -> T
         return trial
     if original.state is None:
         state.followers.setdefault(original.id, []).append(trial.id)
+        decisions += promote(state, search)
     else:
         decisions += share(state, original, trial)
     return None
@@ -174,7 +179,10 @@ def _reported(state: SearchState, event: Event) -> list[Event]:
             decisions += finish(state, trial, "FAILED", reason)
         else:
             trial.pausing = True
-    return decisions + (close_if_spent(state, state.of(trial)) if trial.stage == "search" else [])
+    if trial.stage == "search":
+        decisions += close_if_spent(state, state.of(trial))
+        decisions += promote(state, state.of(trial))
+    return decisions
 
 
 def _ends_generation(state: SearchState, trial: TrialState, epoch: int) -> bool:
@@ -192,7 +200,7 @@ def _ends_generation(state: SearchState, trial: TrialState, epoch: int) -> bool:
 
 def _checkpointed(state: SearchState, event: Event) -> list[Event]:
     trial = _running(state, event)
-    checkpoint = {key: event[key] for key in ("epoch", "path", "digest", "fence")}
+    checkpoint = {key: value for key, value in event.items() if key in _POINTER}
     trial.checkpoints.append(checkpoint)
     state.discarded.pop(checkpoint["path"], None)
     _keep_if_best(state, trial, checkpoint)
@@ -201,13 +209,14 @@ def _checkpointed(state: SearchState, event: Event) -> list[Event]:
         return []
     free(state, trial)
     trial.pausing, trial.paused = False, trial.epochs
+    promotion.pause(state, trial)
     paused: Event = {"event": "paused", "trial": trial.id, "epoch": trial.epochs}
-    return [paused, *generation(state, state.of(trial))]
+    return [paused, *generation(state, state.of(trial)), *promote(state, state.of(trial))]
 
 
 def _keep_if_best(state: SearchState, trial: TrialState, checkpoint: Event) -> None:
     loss = state.loss(trial.curve.get(checkpoint["epoch"], {}))
-    if loss is None:
+    if loss is None or "step" in checkpoint:  # within an epoch the weights are not those that were measured
         return
     best = None if trial.best is None else state.loss(trial.curve.get(trial.best["epoch"], {}))
     if best is None or loss < best:
@@ -232,7 +241,7 @@ def _outcome(state: SearchState, event: Event) -> list[Event]:
 
 def _abandoned(state: SearchState, event: Event) -> list[Event]:
     trial = _running(state, event)
-    trial.abandoned += 1
+    trial.abandoned += not event.get("preempted", False)
     if trial.abandoned > MAX_ABANDONED:
         reason = f"lost {trial.abandoned} times, last: {event['reason']}"
         return finish(state, trial, "FAILED", reason)
@@ -269,7 +278,10 @@ def _resumed(state: SearchState, event: Event) -> list[Event]:
     awaiting = {name for names in state.followers.values() for name in names}
     trials = [trial for trial in state.unfinished() if trial.id not in awaiting]
     for trial in trials:
+        waited = trial.paused
         trial.rewind(event["epochs"][trial.id])
+        if waited is not None and trial.paused is None:
+            state.of(trial).study.goes_on(trial.number)
     decisions: list[Event] = []
     # Picked beforehand: one that cannot go on FAILS, which may let the paused go.
     for trial in [trial for trial in trials if trial.paused is None]:

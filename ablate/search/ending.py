@@ -1,4 +1,4 @@
-"""How trials end and what follows: results shared, a new generation, the choice, the end of the sweep.
+"""How trials end and what follows: results shared, promotions, a new generation, the choice, the sweep's end.
 
 These lead to one another (a trial that ends may complete a generation, in which others end), and so they live
 together. Each function returns the decisions it made, in order.
@@ -10,7 +10,7 @@ from collections import Counter, deque
 from random import Random
 
 from ablate.ledger import Event
-from ablate.search import confirm, looks, pbt
+from ablate.search import confirm, looks, pbt, promotion
 from ablate.search.asking import enter, search_trial
 from ablate.search.confirm import SearchKey
 from ablate.search.state import InvalidEvent, Search, SearchState, TrialState
@@ -108,8 +108,9 @@ def share(state: SearchState, original: TrialState, trial: TrialState) -> list[E
 
 
 def after(state: SearchState) -> list[Event]:
-    """What follows once trials have finished: a new generation, a look, the choice, or the end."""
+    """What follows once trials have finished: a generation, promotions, a look, the choice, or the end."""
     decisions = [event for search in _with_paused(state) for event in generation(state, search)]
+    decisions += [event for search in state.searches.values() for event in promote(state, search)]
     decisions += _look(state)
     if state.unfinished_count or state.searching or state.ended is not None:
         return decisions
@@ -244,6 +245,20 @@ def _front(state: SearchState, fit: list[TrialState]) -> list[str]:
 def _end(state: SearchState, reason: str) -> Event:
     state.ended = {"event": "ended", "reason": reason, "states": state.states()}
     return state.ended
+
+
+def promote(state: SearchState, search: Search) -> list[Event]:
+    """Of the trials that wait at a rung some may go on, and some end; then the others are looked at again."""
+    if search.ending:
+        return []
+    decisions: list[Event] = []
+    ending = promotion.settle(state, search)
+    search.ending = len(ending)
+    for trial, stop in ending:
+        search.ending -= 1
+        decisions += [] if stop.event is None else [stop.event]
+        decisions += finish(state, trial, stop.outcome, stop.reason)
+    return decisions
 
 
 # --- generations of a population ------------------------------------------------------------------------

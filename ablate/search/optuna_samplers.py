@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import optuna
 import torch
 from optuna.distributions import BaseDistribution
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from ablate.spec.sampler import CMAES, GP, NSGA2, TPE
 from ablate.spec.scheduler import ASHA, HyperBand
@@ -18,6 +21,34 @@ from ablate.spec.search import SearchSpec
 from ablate.spec.streams import stream_seed
 
 _FEWEST_SOURCES = 10  # CMA-ES takes its first distribution from the best tenth of earlier trials
+
+
+class Shelf(InMemoryStorage):  # type: ignore[misc]  # Optuna is not typed
+    """Trials in memory, of which those that wait at a rung are shown as stopped there: that is what is known
+    of them, and TPE would count them as bad while they run.
+
+    ``waiting``: their numbers in Optuna.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: set[int] = set()
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
+    ) -> list[FrozenTrial]:
+        if not self.waiting or states == (OptunaState.WAITING,):
+            trials: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy, states)
+            return trials
+        trials = super().get_all_trials(study_id, deepcopy)
+        shown = [_stopped(trial) if trial.number in self.waiting else trial for trial in trials]
+        return [trial for trial in shown if states is None or trial.state in states]
+
+
+def _stopped(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = OptunaState.PRUNED
+    return shown
 
 
 def make(

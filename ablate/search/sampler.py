@@ -71,7 +71,9 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.search, self.space, self.base = search, space, base
         self._objectives = (search.objective, *search.tradeoffs)
-        self.optuna = optuna.create_study(directions=[_DIRECTIONS[o.mode] for o in self._objectives])
+        self._shelf = optuna_samplers.Shelf()
+        directions = [_DIRECTIONS[o.mode] for o in self._objectives]
+        self.optuna = optuna.create_study(storage=self._shelf, directions=directions)
         self._running: dict[int, optuna.Trial] = {}
         self._worst: list[float] = []  # of each objective
         self._worst_violations = [0.0] * len(violations(search, dict.fromkeys(needed(search), 0.0)))
@@ -112,23 +114,48 @@ class Study:
         values = [metrics[o.metric] for o in self._objectives]
         exceeded = violations(self.search, metrics)
         self._completed += 1
-        self._tell_complete(self._running.pop(number), values, 0.0, exceeded)
+        self._tell_complete(self._take(number), values, 0.0, exceeded)
         self._worst_violations = [max(p) for p in zip(exceeded, self._worst_violations, strict=True)]
         self._see(values)
 
+    def waits(self, number: int, curve: Mapping[int, Metrics]) -> None:
+        """It waits at a rung, perhaps for good: to TPE as if stopped there, until it ends or goes on.
+
+        To others it keeps running: the Gaussian process spreads its asks around such trials, and CMA-ES keeps
+        its state with finished ones, which must not run again.
+        """
+        if isinstance(self.search.sampler, TPE):
+            self._show(number, curve)
+            self._shelf.waiting.add(self._running[number].number)
+
+    def goes_on(self, number: int) -> None:
+        """It waits no more."""
+        self._shelf.waiting.discard(self._running[number].number)
+
     def pruned(self, number: int, curve: Mapping[int, Metrics]) -> None:
         """``curve`` maps epochs to what was reported there, finite or not."""
-        trial, seen = self._running.pop(number), []
-        metric = self.search.objective.metric
+        seen = self._show(number, curve)
+        self.optuna.tell(self._take(number), state=OptunaState.PRUNED)
+        for value in seen:
+            self._see([value])
+
+    def _take(self, number: int) -> optuna.Trial:
+        """One that has ended."""
+        self.goes_on(number)
+        return self._running.pop(number)
+
+    def _show(self, number: int, curve: Mapping[int, Metrics]) -> list[float]:
+        """Report the finite values of ``curve``, and return them."""
+        trial, metric = self._running[number], self.search.objective.metric
+        known, seen = self._shelf.get_trial(trial._trial_id).intermediate_values, []
         # Optuna takes no curve of several objectives; no scheduler stops such trials, only an operator does.
         for epoch, metrics in sorted(curve.items()) if not self.search.tradeoffs else ():
             value = metrics.get(metric, math.nan)
             if math.isfinite(value):
-                trial.report(value, epoch)
+                if epoch not in known:
+                    trial.report(value, epoch)
                 seen.append(value)
-        self.optuna.tell(trial, state=OptunaState.PRUNED)
-        for value in seen:
-            self._see([value])
+        return seen
 
     def worst(self, number: int, reason: str) -> None:
         """The configuration itself is at fault: keep away from it."""
@@ -138,7 +165,7 @@ class Study:
 
     def failed(self, number: int, reason: str) -> None:
         """An accident."""
-        trial = self._running.pop(number)
+        trial = self._take(number)
         trial.set_user_attr("reason", reason)
         self.optuna.tell(trial, state=OptunaState.FAIL)
 
@@ -237,7 +264,7 @@ class Study:
 
     def _blame(self) -> None:
         while self._worst and self._blamed:
-            trial = self._running.pop(self._blamed.pop(0))
+            trial = self._take(self._blamed.pop(0))
             self._tell_complete(trial, self._worst, 1.0, self._worst_violations)
 
     def _possible_gain(self) -> float:

@@ -16,7 +16,7 @@ from ablate.search.asha import Rung
 from ablate.search.confirm import Arms, SearchKey, Step
 from ablate.search.median import Level
 from ablate.search.sampler import Study
-from ablate.spec.scheduler import PBT
+from ablate.spec.scheduler import PBT, promotes
 from ablate.spec.space import Scalar
 from ablate.spec.streams import stream_seed
 from ablate.spec.sweep import SweepSpec
@@ -51,9 +51,9 @@ class TrialState:
     abandoned: int = 0
     epochs: int = 0
     paid: int = 0  # the furthest epoch it ever reported: what it costs of a budget in epochs
-    pausing: bool = False  # at the end of its generation: leaves its slot with the next checkpoint
+    pausing: bool = False  # at the end of its generation or a rung: leaves its slot with the next checkpoint
     paused: int | None = None  # it waits there, after so many epochs
-    released: int = 0  # the end of the last generation that it came through
+    released: int = 0  # the end of the last generation, or the last rung, that it came through
     alone: bool = False  # outside the population: it runs to its end without the others
     children: list[str] = field(default_factory=list)
     state: str | None = None
@@ -62,6 +62,10 @@ class TrialState:
     @property
     def last_epoch(self) -> int:
         return 0 if self.spec is None else self.spec.optim.epochs
+
+    def is_start(self, checkpoint: Event) -> bool:
+        """Whether it is not its own, but its parent's, with which it began."""
+        return self.parent is not None and checkpoint["epoch"] <= self.inherited and "step" not in checkpoint
 
     def latest(self) -> dict[str, float]:
         """The last value of each metric on the curve."""
@@ -98,6 +102,7 @@ class Search:
     rungs: dict[tuple[int, int], Rung] = field(default_factory=dict)  # (bracket, epoch)
     dealt: list[float] = field(default_factory=list)  # expected epochs of each bracket of HyperBand
     levels: dict[int, Level] = field(default_factory=dict)  # epoch -> running means
+    ending: int = 0  # trials that waited at a rung and are about to be ended, one after another
     holes: int = 0  # members of the population that failed or collapsed and are not replaced yet
     closed: Event | None = None
     chosen: Event | None = None
@@ -110,6 +115,11 @@ class Search:
     def searching(self) -> bool:
         """Whether it may still ask for trials."""
         return self.closed is None and self.asked < self.planned
+
+    @property
+    def cut(self) -> bool:
+        """Whether it was closed for good, and not because there is nothing left to try."""
+        return self.closed is not None and self.closed["by"] != "exhausted"
 
 
 @dataclass
@@ -141,11 +151,12 @@ class SearchState:
         return any(search.searching for search in self.searches.values())
 
     def open(self, search: Search) -> bool:
-        """Whether further trials of ``search`` may come, those of new generations included."""
-        living = isinstance(self.sweep.search.scheduler, PBT) and any(
-            t.stage == "search" and self.of(t) is search for t in self.unfinished()
-        )
-        return search.searching or (search.closed is None and living)
+        """Whether further trials of ``search`` may come, or paused ones go on (generations, promotions)."""
+        if search.searching or search.cut:
+            return search.searching
+        scheduler = self.sweep.search.scheduler
+        lasting = promotes(scheduler) or (isinstance(scheduler, PBT) and search.closed is None)
+        return lasting and any(t.stage == "search" and self.of(t) is search for t in self.unfinished())
 
     @property
     def any_open(self) -> bool:
@@ -201,7 +212,7 @@ class SearchState:
     def trim(self, trial: TrialState) -> None:
         """Let go of those of its checkpoints that nobody needs any more."""
         needed = self._needed(trial)
-        start = [c for c in trial.checkpoints if trial.parent and c["epoch"] <= trial.inherited]
+        start = [c for c in trial.checkpoints if trial.is_start(c)]
         own = trial.checkpoints[len(start) :]
         self.discarded |= {c["path"]: None for c in own if c["path"] not in needed}
         kept = [c for c in own if c["path"] in needed]
@@ -210,7 +221,7 @@ class SearchState:
     def _needed(self, trial: TrialState) -> set[str]:
         """Paths of its own checkpoints that it or a child of it may have to go on from, or that are kept."""
         keep = self.sweep.resources.keep
-        own = [c for c in trial.checkpoints if not trial.parent or c["epoch"] > trial.inherited]
+        own = [c for c in trial.checkpoints if not trial.is_start(c)]
         paths = {c["path"] for c in own[-1:] if trial.state is None or "last" in keep}
         if trial.best is not None and "best" in keep:
             paths.add(trial.best["path"])

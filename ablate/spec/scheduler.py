@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import Field, model_validator
 
@@ -21,13 +21,19 @@ class NoScheduler(Spec):
 
 
 class ASHA(Spec):
-    """Li et al., arXiv 1810.05934, the stopping variant: at each rung the worse trials so far are stopped."""
+    """Li et al., arXiv 1810.05934: at each rung only the best 1/reduction of the trials so far go on."""
 
     kind: Literal["asha"] = "asha"
     rungs: Rungs = Field(
         description="epochs at which a trial must be among the best 1/reduction seen there so far"
     )
     reduction: int = Field(2, ge=2, le=16)
+    variant: Literal["stopping", "promotion"] = Field(
+        "stopping",
+        description="what becomes of the others. stopping: they end at once, but the first reduction - 1 to "
+        "arrive go on, whatever their value. promotion: they save a checkpoint and wait until they are among "
+        "the best or can no longer be; nobody goes on without having been compared",
+    )
 
     @model_validator(mode="after")
     def _increasing(self) -> ASHA:
@@ -84,3 +90,8 @@ class PBT(Spec):
 
 
 SchedulerSpec = Annotated[NoScheduler | ASHA | HyperBand | Median | PBT, Field(discriminator="kind")]
+
+
+def promotes(scheduler: SchedulerSpec) -> TypeGuard[ASHA]:
+    """Whether trials wait at its rungs instead of being stopped there."""
+    return isinstance(scheduler, ASHA) and scheduler.variant == "promotion"

@@ -44,7 +44,8 @@ def early_stopping(scratch: Path) -> Finding:
     best = [(mean(best_values(a)), mean(best_values(b))) for a, b in zip(full, stopped, strict=True)]
     regret = [100 * (a - b) for a, b in best]
     share = [epochs(b) / epochs(a) for a, b in zip(full, stopped, strict=True)]
-    bound = mean(regret) + t.ppf(0.95, len(regret) - 1) * stdev(regret) / math.sqrt(len(regret))
+    spread = stdev(regret) / math.sqrt(len(regret))
+    bound = mean(regret) + float(t.ppf(0.95, len(regret) - 1)) * spread
     last = sweep.base.optim.epochs
     rungs = sweep.search.scheduler.rungs  # type: ignore[union-attr]
     tau = {rung: mean(rank_correlation(events, rung, last) for events in full) for rung in rungs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from ablate.report.analysis.expected_best import BestOfK, expected_best
 from ablate.report.analysis.patch import Patch, patch_of
 from ablate.report.analysis.pools import NoAnalysis, in_words, read_search
 from ablate.report.analysis.stopping_audit import ArmAudit, Rerun, audit
+from ablate.report.finite import finite
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Analysis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite are null."""
-        tree: dict[str, Any] = _plain(dataclasses.asdict(self))
+        tree: dict[str, Any] = finite(dataclasses.asdict(self))
         return tree
 
 
@@ -81,11 +81,3 @@ def analyse(events: list[Event], reruns: Mapping[str, Rerun], *, with_fanova: bo
         patch=patch_of(searched, ends, related),
         audit=audit(searched, reruns),
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
