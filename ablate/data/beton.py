@@ -1,9 +1,10 @@
 """Betons: a source's images written once, of one size, in a folder named by their content.
 
 ``cache/<digest>/`` holds ``train.beton``, ``test.beton``, ``val.beton`` if the source has a validation split
-of its own, and ``meta.json``. It is written under another name and renamed when whole, by one builder at a
-time, so it is either complete or not there. A sample is its image, the alternate picture if the source has
-them, its group, and its label in every factor. Pictures are raw pixels, or JPEGs where ``data.jpeg`` says so.
+of its own, ``meta.json``, and a list of these files. It is written under another name and renamed when
+whole, by one process at a time, so it is either complete or not there. A sample is its image, the alternate
+picture if the source has them, its group, and its label in every factor. Pictures are raw pixels, or JPEGs
+where ``data.jpeg`` says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from ablate.data.corruptions import corrupted
 from ablate.data.error import DataError
 from ablate.data.ffcv_io import Layout, Samples, read_samples, write_beton
 from ablate.data.fingerprint import files_digest
+from ablate.data.manifest import write_manifest
 from ablate.data.sources import Decode, Image, Indices, Part, Source, group_classes, kind_of
 from ablate.durable import sync
 from ablate.spec.data import DataSpec, OwnValidation
@@ -116,35 +118,53 @@ def build(spec: DataSpec, cache: Path, *, progress: bool = False, threads: int =
     digest = data_digest(spec, cache)
     folder = cache / digest
     if folder.is_dir():
-        return _open(folder)
-    locks = cache / "locks"
+        return open_beton(folder)
     try:
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{digest}.lock"):
+        with locked(folder):
             if not folder.is_dir():  # else another builder was first
-                _write(spec, digest, folder, progress, threads)
+                build_in(folder, spec, progress=progress, threads=threads)
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be written ({error}). Make room, or name another folder in ABLATE_CACHE."
         ) from error
-    return _open(folder)
+    return open_beton(folder)
 
 
-def _write(spec: DataSpec, digest: str, folder: Path, progress: bool, threads: int) -> None:
-    unfinished = folder.with_name(f"{digest}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a builder that was killed: we hold its lock
+def locked(folder: Path) -> FileLock:
+    """The lock, not held yet, of whoever writes the beton that is to be in ``folder``. Raises OSError."""
+    locks = folder.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{folder.name}.lock")
+
+
+def build_in(folder: Path, spec: DataSpec, *, progress: bool = False, threads: int = 1) -> None:
+    """As ``build``, in the ``folder`` named by the digest, even if it is there; the caller holds the lock."""
+    with replacing(folder) as unfinished:
+        meta = _write_splits(spec, _opened(spec), unfinished, progress, threads)
+        text = json.dumps({"format": _FORMAT, "digest": folder.name, **meta}, indent=1)
+        (unfinished / "meta.json").write_text(text + "\n")
+        write_manifest(unfinished, folder.name)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that is ``folder`` once it is left, in place of a damaged one; after an error it is
+    gone. The caller holds the lock."""
+    unfinished, damaged = (folder.with_name(f"{folder.name}.{end}") for end in ("unfinished", "damaged"))
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: we hold its lock
     unfinished.mkdir()
     try:
-        source = _opened(spec)
-        meta = _write_splits(spec, source, unfinished, progress, threads)
-        text = json.dumps({"format": _FORMAT, "digest": digest, **meta}, indent=1)
-        (unfinished / "meta.json").write_text(text + "\n")
+        yield unfinished
         for file in unfinished.iterdir():
             sync(file)
+        if folder.exists():
+            shutil.rmtree(damaged, ignore_errors=True)
+            folder.rename(damaged)
         unfinished.rename(folder)
         sync(folder.parent)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for left in (unfinished, damaged):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _opened(spec: DataSpec) -> Source:
@@ -269,7 +289,8 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _open(folder: Path) -> Beton:
+def open_beton(folder: Path) -> Beton:
+    """The beton in ``folder``. Raises DataError if it is not there, or a file is not as large as it was."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         for split, size in meta["bytes"].items():

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ablate.data.beton import Beton, build
+from ablate.data.beton import Beton, build, open_beton
 from ablate.data.choose import joint_labels, split_by_group
 from ablate.data.error import DataError
 from ablate.data.ffcv_io import PictureFile, Pictures
@@ -166,8 +166,11 @@ def load(
     threads: int,
     images: Images = "auto",
     share: float = 1.0,
+    beton: str | None = None,
 ) -> Dataset:
     """The dataset of ``spec``; if its beton is missing it is built first. ``threads`` decode.
+
+    ``beton`` is the digest of the one that the cache has for it, on a machine that need not have the source.
 
     The test split is the same for every ``seed``. The seed moves the border between train and val: whole
     groups at a time, in the proportions of the classes; where the source has a validation split of its own,
@@ -179,12 +182,12 @@ def load(
     Raises DataError if the source cannot be read, train or val would have fewer than two images, or
     ``images`` is "resident" and the pixels would take more than 0.35 of the memory of that share.
     """
-    beton = build(spec, cache, threads=threads)
-    where = residence(beton, images, device, share)
+    built = build(spec, cache, threads=threads) if beton is None else open_beton(cache / beton)
+    where = residence(built, images, device, share)
     validation, seed = (None, 0) if isinstance(spec, OwnValidation) else (spec.validation, seed)
     read = _streamed_splits if where.streamed else _resident_splits
-    train, val, test = read(beton, device, validation, seed, threads)
-    return Dataset(train, val, test, beton.class_names, beton.digest, dict(beton.factors), where.why)
+    train, val, test = read(built, device, validation, seed, threads)
+    return Dataset(train, val, test, built.class_names, built.digest, dict(built.factors), where.why)
 
 
 _Splits = tuple[Split, Split, Split]

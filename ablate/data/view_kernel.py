@@ -1,18 +1,21 @@
 """The two views of each image in one compiled pass on the CPU: no intermediate but a few rows of one image.
 
-Numba compiles this file once a machine (some seconds) and keeps the result beside it in ``__pycache__``, or
-in the user's cache where that cannot be written; later processes load it. Threads are Python's own, for the
-kernel runs without the interpreter's lock: numba's threading layers, which clash with other pools, are never
-started. Every view is made by the same instructions whatever batch or thread it is in, so it is the same bit
-for bit; the steps are those of ``views.py``.
+Numba compiles this file once a machine (some seconds, in a process of its own) and keeps the result beside it
+in ``__pycache__``, or in the user's cache where that cannot be written; all processes load it. Threads are
+Python's own, for the kernel runs without the interpreter's lock: numba's threading layers, which clash with
+other pools, are never started. Every view is made by the same instructions whatever batch or thread it is in,
+so it is the same bit for bit; the steps are those of ``views.py``.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -35,6 +38,13 @@ Places = NDArray[np.uintp]
 
 _ZERO, _ONE, _NEXT = np.float32(0), np.float32(1), np.uintp(1)  # plain literals would make float64 of all
 _NEGLIGIBLE = np.float32(1e-7)  # a tap of the blur, beside 1
+_COMPILES = "_ABLATE_COMPILES_VIEWS"  # set in the process that compiles
+_NUMBER, _FLAT = types.int64, types.Array(types.float32, 1, "C")
+_PIXELS, _TABLE = types.Array(types.uint8, 1, "C"), types.Array(types.float32, 2, "C")
+_SIGNATURE = types.void(
+    _PIXELS, _PIXELS, types.Array(_NUMBER, 1, "C"), types.Array(types.float32, 3, "C"), _TABLE, _TABLE,
+    _NUMBER, _NUMBER, _NUMBER, types.boolean, _FLAT, _FLAT, _NUMBER, _NUMBER,
+)  # fmt: skip
 # Columns of what is asked for one view.
 _AFFINE, _MATRIX, _BIAS, _SIGMA, _SOLARIZE, _DROPPED = 0, 6, 15, 16, 17, 18
 
@@ -344,25 +354,22 @@ def _views(
 
 
 def _load() -> Callable[..., None]:
-    """The kernel: as it was compiled earlier, or compiled now and kept. Raises DataError if that fails."""
-    number, flat = types.int64, types.Array(types.float32, 1, "C")
-    pixels, table = types.Array(types.uint8, 1, "C"), types.Array(types.float32, 2, "C")
-    signature = types.void(
-        pixels, pixels, types.Array(number, 1, "C"), types.Array(types.float32, 3, "C"), table, table,
-        number, number, number, types.boolean, flat, flat, number, number,
-    )  # fmt: skip
+    """The kernel as it was compiled earlier, or by another process now. Raises DataError if that fails."""
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         raise DataError("NUMBA_DISABLE_JIT is set, but views on the CPU are made by compiled code; unset it")
     try:
         with global_compiler_lock:
             kernel = numba.njit(nogil=True, error_model="numpy", cache=True)(_views)
-            # Left to itself numba loads all that a compiler needs (0.6 s, with scipy) before it looks.
-            rtsys.initialize(kernel.targetctx)
-            kept = kernel._cache._load_overload(signature, kernel.targetctx)
+            if os.environ.get(_COMPILES):
+                kernel.compile(_SIGNATURE)
+                return kernel  # type: ignore[no-any-return]
+            kept = _kept(kernel)
             if kept is None:
-                kernel.compile(signature)
-            else:
-                kernel.add_overload(kept)
+                _compile_elsewhere()
+                kept = _kept(kernel)
+            if kept is None:
+                raise DataError("the compiled views were not kept; set NUMBA_CACHE_DIR to another folder")
+            kernel.add_overload(kept)
             kernel.disable_compile()
     except RuntimeError as error:
         raise DataError(
@@ -370,6 +377,33 @@ def _load() -> Callable[..., None]:
             f"written. Set NUMBA_CACHE_DIR to a folder that can. (numba: {error})"
         ) from error
     return kernel  # type: ignore[no-any-return]
+
+
+def _kept(kernel: Any) -> Any:
+    """Left to itself numba loads all that a compiler needs (0.6 s, with scipy) before it looks."""
+    rtsys.initialize(kernel.targetctx)
+    return kernel._cache._load_overload(_SIGNATURE, kernel.targetctx)
+
+
+def _compile_elsewhere() -> None:
+    """Where it was compiled the kernel calls the functions above as each was compiled for itself; where it is
+    loaded, as they were compiled into it, which rounds a little otherwise. So every process loads it."""
+    here = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); import {__name__}"
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", here],
+            env=os.environ | {_COMPILES: "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise DataError(
+            f"the views cannot be compiled, for which another process is needed: {error}"
+        ) from error
+    if child.returncode:
+        said = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        raise DataError(f"the views cannot be compiled: {said}")
 
 
 _render = _load()

@@ -127,7 +127,7 @@ def import_ffcv():
         pass
 
 def views():
-    first, second = two_views(*batch(8), EVERYTHING, seed=0, epoch=0)
+    first, second = two_views(*batch(64), EVERYTHING, seed=0, epoch=0)
     return hashlib.sha256(first.numpy().tobytes() + second.numpy().tobytes()).hexdigest()
 
 if sys.argv[1] == "ffcv first":
@@ -150,7 +150,7 @@ def test_two_processes_that_compile_at_once_agree_whichever_imports_ffcv_first(t
     ]
     said = [process.communicate()[0].strip() for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    first, second = two_views(*batch(8), EVERYTHING, seed=0, epoch=0)
+    first, second = two_views(*batch(64), EVERYTHING, seed=0, epoch=0)
     here = hashlib.sha256(first.numpy().tobytes() + second.numpy().tobytes()).hexdigest()
     assert said == [here, here]
     assert list(tmp_path.rglob("*.nbc"))  # kept for the next process
