@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ablate.ledger import Event
+from ablate.report.machines import UNLIKE
 from ablate.report.trials import TrialRecord, slot_seconds
 
 Matched = Literal["trials", "epochs", "arm_hours"]
@@ -24,7 +25,8 @@ _GAVE_A_RESULT = ("COMPLETE", "PRUNED", "COLLAPSED")
 class Spent:
     """The searches of one arm together. ``states`` counts trials; ``epochs`` were trained for them alone;
     ``hours`` are those that its trials held slots, summed; ``closed`` maps replicates to why their search
-    asked for no more although trials were left; ``chosen`` maps replicates to the trial chosen."""
+    asked for no more although trials were left; ``chosen`` maps replicates to the trial chosen; ``machines``
+    are the types that its trials ran on, as far as they are known."""
 
     arm: str
     searches: int
@@ -33,6 +35,7 @@ class Spent:
     hours: float
     closed: dict[int, tuple[str, str]]  # (by, reason)
     chosen: dict[int, str]
+    machines: tuple[str, ...] = ()
 
     @property
     def useful(self) -> int:
@@ -48,8 +51,13 @@ def matched_by(sweep: Mapping[str, Any]) -> Matched:
     return "epochs" if budget.get("epochs") is not None else "trials"
 
 
-def spent(events: Sequence[Event], records: Iterable[TrialRecord]) -> dict[str, Spent]:
-    """By arm, in the order in which they first asked; without arms there is one, "search"."""
+def spent(
+    events: Sequence[Event], records: Iterable[TrialRecord], machines: Mapping[str, str] | None = None
+) -> dict[str, Spent]:
+    """By arm, in the order in which they first asked; without arms there is one, "search".
+
+    ``machines`` are types by trial (see ``report.machines``).
+    """
     closed: dict[tuple[str, int], tuple[str, str]] = {}
     chosen: dict[tuple[str, int], str] = {}
     for event in events:
@@ -64,7 +72,7 @@ def spent(events: Sequence[Event], records: Iterable[TrialRecord]) -> dict[str, 
     held = slot_seconds(events)
     search = [record for record in records if record.stage == "search"]
     return {
-        arm: _spent(arm, [r for r in search if r.arm == arm], held, closed, chosen)
+        arm: _spent(arm, [r for r in search if r.arm == arm], held, closed, chosen, machines or {})
         for arm in dict.fromkeys(r.arm for r in search)
     }
 
@@ -75,6 +83,7 @@ def _spent(
     held: Mapping[str, float],
     closed: Mapping[tuple[str, int], tuple[str, str]],
     chosen: Mapping[tuple[str, int], str],
+    machines: Mapping[str, str],
 ) -> Spent:
     return Spent(
         arm=arm,
@@ -84,6 +93,7 @@ def _spent(
         hours=sum(held.get(r.trial, 0.0) for r in records) / 3600,
         closed={replicate: why for (name, replicate), why in closed.items() if name == arm},
         chosen={replicate: trial for (name, replicate), trial in chosen.items() if name == arm},
+        machines=tuple(sorted({machines[r.trial] for r in records if r.trial in machines})),
     )
 
 
@@ -101,6 +111,8 @@ def unequal(one: Spent, other: Spent, matched: Matched) -> tuple[list[str], list
     if matched != "arm_hours":
         del found["arm_hours"]  # what a trial costs differs between arms, and nothing else was promised
     promised = [found.pop(matched), _closings(one, other)]
+    if matched == "arm_hours":
+        promised.append(_machines(one, other))
     return [each for each in promised if each], [each for each in found.values() if each]
 
 
@@ -115,6 +127,15 @@ def _amounts(one: Spent, other: Spent, a: float, b: float, what: str) -> str | N
     if max(a, b) <= _FAR * min(a, b):
         return None
     return f"the searches of {one.arm} took {a:.4g} {what}, those of {other.arm} {b:.4g}"
+
+
+def _machines(one: Spent, other: Spent) -> str | None:
+    types = {*one.machines, *other.machines}
+    if len(types) < 2 and UNLIKE not in types:
+        return None
+    ran = ((arm.arm, " and ".join(arm.machines) or "a type unknown") for arm in (one, other))
+    said = ", ".join(f"those of {arm} are of {types}" for arm, types in ran)
+    return f"hours compare on one type of machine only: {said}"
 
 
 def _closings(one: Spent, other: Spent) -> str | None:

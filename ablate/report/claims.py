@@ -21,6 +21,7 @@ from ablate.ledger import Event
 from ablate.report.budgets import matched_by, spent, unequal
 from ablate.report.confirm import Confirmation, declaration
 from ablate.report.effects import Effect, effects
+from ablate.report.machines import machines_of
 from ablate.report.trials import TrialRecord, fold_trials
 from ablate.spec.arms import ArmsSpec
 from ablate.statistics.verdict import Comparison, Unit, Verdict, judge
@@ -88,7 +89,7 @@ def claims_of(folder: Path, events: list[Event]) -> Claims | None:
     found = Confirmation(folder, events, records)
     compared = [found.compare(arm, against, found.parts) for arm, against in declared["comparisons"]]
     verdicts = judge(compared, alpha=found.alpha, margin=declared["margin"], unit=found.unit)
-    differing = _budgets(events, records, found)
+    differing = _budgets(folder, events, records, found)
     notes = {name_of(c): (*found.gaps(c), *differing.get(name_of(c), ([], []))[0]) for c in compared}
     realised = dict.fromkeys(said for _, others in differing.values() for said in others)
     subject = subject_of(found.sweep)
@@ -165,12 +166,14 @@ def _cut(found: Confirmation) -> list[str]:
 
 
 def _budgets(
-    events: list[Event], records: list[TrialRecord], found: Confirmation
+    folder: Path, events: list[Event], records: list[TrialRecord], found: Confirmation
 ) -> dict[str, tuple[list[str], list[str]]]:
     """For each comparison of two arms, where their searches had not the same (see ``unequal``)."""
     if not found.sweep.get("arms"):
         return {}
-    had, matched = spent(events, records), matched_by(found.sweep)
+    matched = matched_by(found.sweep)
+    timed = [record.trial for record in records] if matched == "arm_hours" else []
+    had = spent(events, records, machines_of(folder, timed))
     differing = {}
     for arm, against in found.declared["comparisons"]:
         promised, realised = unequal(had[arm], had[against], matched)

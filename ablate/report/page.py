@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,7 @@ from ablate.report.words import (
     Rows,
     claim_items,
     detail_rows,
+    drawn_text,
     factor_rows,
     markdown_table,
     method_lines,
@@ -22,7 +23,7 @@ from ablate.report.words import (
 
 if TYPE_CHECKING:
     from ablate.report.claims import Claims
-    from ablate.report.summary import ArmSearch, Chosen, Summary
+    from ablate.report.summary import ArmSearch, Summary
 
 
 def markdown(s: Summary) -> str:
@@ -125,7 +126,7 @@ def _best_lines(s: Summary) -> list[str]:
     if s.best is None or s.best.score is None:
         return ["No trial was completed: there is no best configuration."]
     return [
-        f"Best in search: {s.best.trial}, {s.objective} {s.best.score:.4f} ({_drawn(s.best)}).",
+        f"Best in search: {s.best.trial}, {s.objective} {s.best.score:.4f} ({drawn_text(s.best.params)}).",
         "A search score is the best of many and so too high: it is not a result.",
     ]
 
@@ -137,7 +138,7 @@ def _arm_lines(arm: ArmSearch) -> list[str]:
     lines = [f"{had.arm}: {searches}{trials}."]
     for replicate, (_, reason) in sorted(had.closed.items()):
         lines.append(f"{had.arm}{_of(had.searches, replicate)}: ended before all its trials: {reason}.")
-    chosen = ", ".join(f"{each.trial} ({_drawn(each)})" for each in arm.chosen.values())
+    chosen = ", ".join(f"{each.trial} ({drawn_text(each.params)})" for each in arm.chosen.values())
     return [*lines, f"{had.arm} chose {chosen}."] if chosen else lines
 
 
@@ -145,17 +146,8 @@ def _of(searches: int, replicate: int) -> str:
     return "" if searches == 1 else f", replicate {replicate}"
 
 
-def _drawn(chosen: Chosen) -> str:
-    drawn = ", ".join(f"{key}={_value(value)}" for key, value in chosen.params.items())
-    return drawn or "nothing to draw"
-
-
 def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {state.lower()}" for state, n in counts.items()) or "none"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _front_rows(s: Summary) -> Rows:

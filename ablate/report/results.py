@@ -19,8 +19,8 @@ The names of 2 and 3 are also in the schema's metadata, as JSON lists ``ablate.p
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ablate.durable import replace_file
 from ablate.ledger import Event, Ledger
 from ablate.report.trials import TrialRecord, fold_trials, natural_key, opening
 from ablate.spec.base import flatten
@@ -70,10 +71,16 @@ def results_table(events: list[Event]) -> pa.Table:
 def write_results(folder: Path) -> Path:
     """Write ``results.parquet`` into a sweep's folder from its ledger, all at once, and return its path."""
     table = results_table(Ledger.read(folder / "ledger.jsonl"))
-    path, part = folder / "results.parquet", folder / f".results.{os.getpid()}.part"
-    pq.write_table(table, part)
-    os.replace(part, path)
+    path = folder / "results.parquet"
+    replace_file(path, parquet_bytes(table))
     return path
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The file that holds ``table``."""
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    return content.getvalue()
 
 
 def _identity(r: TrialRecord) -> dict[str, Any]:

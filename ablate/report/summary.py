@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
+from ablate.durable import replace_file
 from ablate.ledger import Event, Ledger
 from ablate.report.agreement import Agreement, agreement
-from ablate.report.budgets import Spent, spent
+from ablate.report.budgets import Spent, matched_by, spent
 from ablate.report.claims import Claims, claims_of
 from ablate.report.confirm import declaration
+from ablate.report.machines import machines_of
 from ablate.report.page import markdown, show
 from ablate.report.trials import TrialRecord, ending, fold_trials, opening
 from ablate.spec.front import feasible, front, losses, missing
@@ -83,7 +84,8 @@ def summary_of(folder: Path, events: list[Event]) -> Summary:
     declared, end = declaration(events), ending(events)
     objectives = (spec.objective, *spec.tradeoffs)
     single = not sweep.get("arms")
-    searches = spent(events, search)
+    timed = [record.trial for record in search] if matched_by(sweep) == "arm_hours" else []
+    searches = spent(events, search, machines_of(folder, timed))
     return Summary(
         name=sweep["name"],
         question=sweep["question"],
@@ -113,9 +115,7 @@ def summarise(folder: Path, console: Console | None = None) -> str:
     """Summarise a sweep's folder into its ``summary.md``, print it to ``console`` too; return the text."""
     summary = summary_of(folder, Ledger.read(folder / "ledger.jsonl"))
     text = markdown(summary)
-    part = folder / f".summary.{os.getpid()}.part"
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, folder / "summary.md")
+    replace_file(folder / "summary.md", text.encode())
     if console:
         show(summary, console)
     return text

@@ -20,10 +20,11 @@ class TrialRecord:
     """One trial, as far as the ledger tells. Times are Unix seconds.
 
     ``state`` is COMPLETE, PRUNED, COLLAPSED or FAILED, and before that RUNNING, WAITING for a slot, or PAUSED
-    since the end of its generation. ``spec`` is empty and ``spec_hash`` None where the drawn parameters make
-    no valid trial. ``replicate`` numbers the independent searches of an arm, and the confirmations of what
-    they chose. One that is the ``duplicate_of`` another was not run and has its result; one with a
-    ``parent`` went on from the weights of that one, which had been trained for ``inherited`` epochs.
+    since the end of its generation or since a rung. ``spec`` is empty and ``spec_hash`` None where the drawn
+    parameters make no valid trial. ``replicate`` numbers the independent searches of an arm, and the
+    confirmations of what they chose. One that is the ``duplicate_of`` another was not run and has its result;
+    one with a ``parent`` went on from the weights of that one, which had been trained for ``inherited``
+    epochs.
     """
 
     trial: str

@@ -6,7 +6,7 @@ The same lines serve a sweep's summary and the verdicts on results from elsewher
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.report.claims import KIND_OF_HEAD, LEAST_REPLICATES, Claims, name_of
@@ -275,3 +275,13 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """``a, b and 3 more``."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def value_text(value: Any) -> str:
+    """A drawn value: numbers with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def drawn_text(params: Mapping[str, Any]) -> str:
+    """``optim.lr=0.4584, head.depth=2``."""
+    return ", ".join(f"{key}={value_text(value)}" for key, value in params.items()) or "nothing to draw"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ablate.durable import replace_file
 from ablate.ledger import Event, Ledger, Position
 from ablate.report.trials import TrialRecord, fold_event
 from ablate.tracking.best import Best, BestPoint
@@ -63,9 +63,7 @@ class Mark:
             "parent": runs.parent,
             "runs": {trial: child.run_id for trial, child in sorted(runs.children.items())},
         }
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(part, path)
+        replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 class Mirror:

@@ -21,6 +21,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
+from ablate.report.machines import machines_of
 from ablate.report.trials import TrialRecord
 from ablate.spec.identity import digest
 from ablate.tracking.artifacts import REPORT, SWEEP_FILES, log_trial, replace_report
@@ -154,7 +155,8 @@ class SweepRuns:
         if ends:
             metrics += _metrics(_final(child, record), record.ended or 0.0, record.epochs)
         params = {} if child.described else params_of(record, self._keys)
-        self._log(child.run_id, metrics, params, last_tags(record) if ends else {})
+        tags = {**last_tags(record), **_machine(record.trial, folder)} if ends else {}
+        self._log(child.run_id, metrics, params, tags)
         child.described = True
         if ends:
             self._log_artifacts(child, record, folder)
@@ -272,6 +274,12 @@ def _differs(logged: float | None, value: float) -> bool:
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _machine(trial: str, folder: Path) -> dict[str, str]:
+    """The type of machine that a trial ran on, if it tells: its times compare only where that is the same."""
+    machine = machines_of(folder.parents[1], [trial]).get(trial)
+    return {"machine": machine} if machine else {}
 
 
 def _milliseconds(time: float) -> int:

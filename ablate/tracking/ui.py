@@ -42,7 +42,7 @@ def serve_ui(runs: Path, port: int = 5000) -> None:
     print("\n".join(directory(here, f"http://{HOST}:{free}")))
     print("Ctrl-C stops it.", flush=True)
     command = ui_command(own, free)
-    os.execve(command[0], command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    os.execve(command[0], command, os.environ | ui_environment(own))
 
 
 def directory(folders: list[Path], site: str) -> list[str]:
@@ -58,10 +58,15 @@ def directory(folders: list[Path], site: str) -> list[str]:
 def ui_command(store: Store, port: int) -> list[str]:
     """The command that serves ``store`` on loopback; uploads over HTTP go to its artifact folder too."""
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", store.uri]
     if store.artifacts is not None:
         command += ["--artifacts-destination", store.artifacts.as_uri()]
     return command
+
+
+def ui_environment(store: Store) -> dict[str, str]:
+    """What that command reads from its environment: everybody on the machine can read a command, and the URI
+    may hold a password."""
+    return {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def free_port(wanted: int) -> int:

@@ -71,6 +71,21 @@ def test_what_differs_is_said_as_promised_or_as_realised(
     assert unequal(had("a"), other, matched) == (promised, realised)
 
 
+@pytest.mark.parametrize(("one", "other", "said"), [
+    (("A100",), ("A100",), None),
+    ((), ("A100",), None),
+    (("A100",), ("T4",), "those of a are of A100, those of b are of T4"),
+    (("A100", "T4"), (), "those of a are of A100 and T4, those of b are of a type unknown"),
+])  # fmt: skip
+def test_equal_hours_are_equal_on_one_type_of_machine_only(
+    one: tuple[str, ...], other: tuple[str, ...], said: str | None
+) -> None:
+    a, b = had("a", machines=one), had("b", machines=other)
+    expected = [] if said is None else [f"hours compare on one type of machine only: {said}"]
+    assert unequal(a, b, "arm_hours") == (expected, [])
+    assert unequal(a, b, "trials") == ([], []), "only where hours were promised does it matter"
+
+
 def test_two_that_were_ended_alike_are_equal() -> None:
     ended = {0: ("epochs", "90 epochs were trained")}
     assert unequal(had("a", closed=ended), had("b", closed=ended), "epochs") == ([], [])

@@ -68,6 +68,7 @@ def origins(sides: Sequence[Side]) -> tuple[Origin, ...]:
         "code": "code",
         "libraries": "libraries",
         "device": "device",
+        "machine": "machine",
         "workers": "workers a trial",
         "threads": "threads",
     }

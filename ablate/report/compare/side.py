@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ablate.ledger import Event
 from ablate.report.claims import Claims, claims_of
 from ablate.report.confirm import Confirmation, Part, declaration
+from ablate.report.machines import machine_of
 from ablate.report.trials import TrialRecord, ending, fold_trials, opening
 from ablate.spec.base import flatten
 from ablate.spec.objective import test_metric
@@ -37,6 +38,7 @@ class Made:
     workers: str
     threads: str
     gpus: float
+    machine: str  # see ``report.machines``
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _made(path: Path) -> Made | None:
             workers=str(found.get("workers", "")),
             threads=str(found.get("threads", "")),
             gpus=float(found.get("timing", {}).get("gpus", 0.0)),
+            machine=machine_of(found),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

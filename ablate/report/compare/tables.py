@@ -11,10 +11,10 @@ from ablate.report.compare.settings import about
 from ablate.report.compare.side import Side
 from ablate.report.compare.timing import Timing
 from ablate.report.compare.whole import Compared
-from ablate.report.compare.wording import number, parameters, signed, unlike
+from ablate.report.compare.wording import number, signed, unlike
 from ablate.report.document.blocks import Cell, Table, run_id, slug, table
 from ablate.report.trials import TrialRecord
-from ablate.report.words import interval_text, p_text, percent
+from ablate.report.words import drawn_text, interval_text, p_text, percent
 from ablate.statistics.verdict import Verdict
 
 
@@ -92,7 +92,7 @@ def chosen(compared: Compared) -> Table:
         row: list[str | Cell] = [arm]
         for side in compared.sides:
             own = [record for name, record in found[side.letter] if name == arm]
-            text = "; ".join(f"{side.letter}-{r.trial}: {parameters(r.params)}" for r in own) or "-"
+            text = "; ".join(f"{side.letter}-{r.trial}: {drawn_text(r.params)}" for r in own) or "-"
             row.append(Cell(text, run_id(f"{side.letter}-{own[0].trial}") if own else ""))
         rows.append(row)
     caption = "What each search chose; with replicates one a search. Search scores are no result."
@@ -244,7 +244,7 @@ def runs(side: Side) -> Iterable[Table]:
                     r.arm,
                     str(r.replicate),
                     number(r.metrics.get(objective)),
-                    parameters(r.params),
+                    drawn_text(r.params),
                 ]
                 for r in picked.values()
             ],

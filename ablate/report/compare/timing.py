@@ -1,4 +1,4 @@
-"""How fast the sweeps trained, as far as that compares: on one type of device, shared in the same way."""
+"""How fast the sweeps trained, as far as that compares: on one type of machine, shared in the same way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from ablate.report.compare.side import Side, shared
+from ablate.report.machines import UNLIKE
 
 METRIC = "views_per_second"
+_NO_MODEL = "a CPU of unknown model"
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ def _pace(side: Side, arm: str, first: Pace | None) -> Pace | str:
     if not records:
         return f"{side.letter} recorded no {METRIC} of what it confirmed." if _trained(side, arm) else ""
     where = {_where(side, record.trial) for record in records}
-    if len(where) > 1 or "" in where:
+    unlike = len(where) > 1 or any(UNLIKE in each for each in where)
+    if unlike or "" in where:
         unknown = "is not recorded" if "" in where else "is not the same for all of its trials"
         return f"{arm} in {side.letter} is left out: what it ran on {unknown}."
     paces = [record.metrics[METRIC] for record in records]
     here, middle = where.pop(), median(paces)
-    ratio = middle / first.median if first is not None and first.where == here else None
+    alike = first is not None and first.where == here and _NO_MODEL not in here
+    ratio = middle / first.median if first is not None and alike else None
     return Pace(arm, side.letter, here, len(paces), middle, min(paces), max(paces), ratio)
 
 
@@ -70,23 +74,26 @@ def _trained(side: Side, arm: str) -> bool:
 
 
 def _where(side: Side, trial: str) -> str:
-    """The device and how it was shared; on CPUs all slots share the machine."""
+    """The type of machine and how it was shared; on CPUs all slots share the machine."""
     made = side.made.get(trial)
     if made is None or not made.device:
         return ""
     shared_by = (
         f"slots: {side.spec.resources.slots}" if made.device == "cpu" else f"{made.gpus:g} of it a trial"
     )
-    return f"{made.device}, {shared_by}, {made.workers} x {made.threads} threads"
+    machine = made.machine or (_NO_MODEL if made.device == "cpu" else made.device)
+    return f"{machine}, {shared_by}, {made.workers} x {made.threads} threads"
 
 
 def _notes(paces: Sequence[Pace], sides: int) -> list[str]:
     notes = []
-    if any(pace.where.startswith("cpu") for pace in paces):
+    if any(_NO_MODEL in pace.where for pace in paces):
         notes.append(
-            "CPUs are recorded as cpu, without their model: a ratio holds only if both sweeps ran on the "
-            "same machine, with nothing else at work."
+            "No ratio to or from a CPU of unknown model, as earlier versions recorded it: how fast trials "
+            "ran compares on one type of machine only."
         )
+    if any("slots: " in pace.where and pace.ratio is not None for pace in paces):
+        notes.append("On CPUs a ratio holds only if nothing else was at work on the machines.")
     places = {pace.where for pace in paces}
     if len(places) > 1:
         notes.append(f"No ratio between what ran differently: {'; '.join(sorted(places))}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ablate.report.compare.proposal import proposal
 from ablate.report.compare.settings import Origin, Setting, origins, settings
 from ablate.report.compare.side import NotComparable, Side, data_names, letters
 from ablate.report.compare.timing import Timing, timing
+from ablate.report.finite import finite
 from ablate.report.words import tree
 
 _MEASURED_BY = {"probe": ("probe_l2", "images"), "knn": ("knn", "images")}  # keys of `measure`
@@ -61,7 +61,7 @@ class Compared:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite are null."""
-        found: dict[str, Any] = _plain(
+        found: dict[str, Any] = finite(
             {
                 "metric": self.metric,
                 "sweeps": {side.letter: self._tree(side) for side in self.sides},
@@ -189,11 +189,3 @@ def _pair_tree(pair: Pair) -> dict[str, Any]:
 
 def _fields(value: Any) -> dict[str, Any]:
     return dataclasses.asdict(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ablate.report.compare.differences import Difference
 from ablate.report.compare.settings import Origin, Setting, about
@@ -26,12 +25,6 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def signed(value: float | None) -> str:
     return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"  # no -0.0000
-
-
-def parameters(params: Mapping[str, Any]) -> str:
-    """Parameters as the summary lists them."""
-    shown = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
-    return ", ".join(shown) or "nothing to draw"
 
 
 def ground(compared: Compared, pair: Pair) -> str:

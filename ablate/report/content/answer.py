@@ -12,7 +12,7 @@ from ablate.report.claims import Claims
 from ablate.report.content.material import Material
 from ablate.report.content.wording import items, plural, shown
 from ablate.report.document.blocks import Block, Paragraph
-from ablate.report.words import claim_items, interval_text, percent, verdict_rows
+from ablate.report.words import claim_items, interval_text, percent, value_text, verdict_rows
 from ablate.statistics.verdict import Verdict
 
 _SETTLED = ("better", "worse", "equivalent")
@@ -122,10 +122,7 @@ def _without_claims(m: Material) -> Iterator[str]:
 def _best(m: Material) -> Iterator[str]:
     best = m.summary.best
     if best is not None and best.score is not None:
-        drawn = ", ".join(f"`{key}` {_value(value)}" for key, value in best.params.items()) or "nothing drawn"
+        named = (f"`{key}` {value_text(value)}" for key, value in best.params.items())
+        drawn = ", ".join(named) or "nothing drawn"
         score = f"{m.objective} {shown(best.score)}"
         yield f"The best in search, which is no result: {best.trial}, {score} ({drawn})."
-
-
-def _value(value: object) -> str:
-    return shown(value) if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ablate.report.content.material import Material, Row, number
 from ablate.report.content.wording import group_cell, spread
 from ablate.report.document.blocks import Cell, Section, Table
-from ablate.report.figures import Mark
+from ablate.report.figures import Mark, Series
 
 Found = Section | str  # a part of the page, or why it is not there and what would measure it
 
@@ -44,6 +44,15 @@ def by_arm(m: Material, id: str, caption: str, names: dict[str, str]) -> Table:
     ]
     caption = f"{caption} Mean [lowest, highest] over {whose(m)}."
     return Table(id, caption, ("metric", *arms), tuple(rows))
+
+
+def points_by_arm(
+    m: Material, stage: str, x: Callable[[Row], float | None], metric: str, *, without: str = ""
+) -> list[Series]:
+    """The points of each arm of a stage that has any: one a completed trial, at ``x`` and ``metric``."""
+    arms = [arm for arm in m.arms(stage) if arm != without]
+    found = [Series(arm, tuple(marks(m.completed(stage, arm), x, metric))) for arm in arms]
+    return [series for series in found if series.marks]
 
 
 def marks(rows: Sequence[Row], x: Callable[[Row], float | None], metric: str) -> Iterator[Mark]:

@@ -60,11 +60,15 @@ def _is_collapsed(m: Material, row: Row) -> bool:
 def _lost(m: Material) -> list[str]:
     """Slots that died under a trial, which then went on from its last checkpoint; retries; cancellations."""
     lines = []
-    reasons = Counter(str(e["reason"]) for e in m.events if e["event"] == "abandoned")
+    left = [e for e in m.events if e["event"] == "abandoned"]
+    reasons = Counter(str(e["reason"]) for e in left if not e.get("preempted"))
     for reason, count in sorted(reasons.items()):
         lines.append(
             f"{plural(count, 'slot')} died, and the trial went on from its last checkpoint: {reason}."
         )
+    notices = Counter(str(e["reason"]) for e in left if e.get("preempted"))
+    for reason, count in sorted(notices.items()):
+        lines.append(f"{plural(count, 'trial')} saved and went on elsewhere: {reason}.")
     retried = [e["trial"] for e in m.events if e["event"] == "retried"]
     if retried:
         lines.append(f"Run again after a failure: {', '.join(dict.fromkeys(retried))}.")

@@ -57,6 +57,8 @@ def _facts(m: Material, identities: Mapping[str, Identity]) -> Iterator[tuple[st
     yield "driver", _made_by(m)
     for name, key in (("code of the trials", "code"), ("data", "data"), ("device", "device")):
         yield name, _each(identities, lambda found, key=key: found.get(key))
+    if any((found.get("timing") or {}).get("cpu") for found in identities.values()):
+        yield "model of the CPUs", _each(identities, lambda found: (found.get("timing") or {}).get("cpu"))
     yield "CPU threads of a worker", _each(identities, lambda found: found.get("threads"))
     yield "workers of a trial", _each(identities, lambda found: found.get("workers"))
     yield "libraries", _each(identities, _libraries)

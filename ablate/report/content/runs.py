@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ablate.report.content.material import Material, Row, number
 from ablate.report.content.scientific import RANK
 from ablate.report.content.wording import plural, shown
 from ablate.report.document.blocks import Block, Cell, Paragraph, Section, Table, group_id, run_id
+from ablate.report.words import value_text
 
 _STAGES = {"search": "Search", "confirm": "Confirmation"}
 
@@ -67,7 +67,7 @@ def _columns(m: Material, stage: str, rows: Sequence[Row]) -> Iterator[tuple[str
         if any(row[name] for row in rows):
             yield name.replace("_", " "), [row[name] or "-" for row in rows]
     for name in m.sweep.space:
-        texts = [_value(row.get(name)) for row in rows]
+        texts = ["-" if (v := row.get(name)) is None else value_text(v) for row in rows]
         if any(text != "-" for text in texts):
             yield name, texts
 
@@ -78,12 +78,6 @@ def _metrics(m: Material, stage: str) -> list[str]:
     searched += [constraint.metric for constraint in m.sweep.search.constraints]
     first = [m.score] if stage == "confirm" else []
     return list(dict.fromkeys([*first, *searched, RANK, "head.zeros"]))
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "-"
-    return shown(value) if isinstance(value, float) else str(value)
 
 
 def _to(m: Material, column: str, text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.report.content.evidence import Found, marks
+from ablate.report.content.evidence import Found, points_by_arm
 from ablate.report.content.material import PIXELS, Material, Row, number
 from ablate.report.content.wording import plural
 from ablate.report.document.blocks import Block, Paragraph, Section, bullets, slug
@@ -142,7 +142,7 @@ def _figures(m: Material, p: Parameter) -> Iterator[Drawn]:
     accuracy = m.accuracy(p.stage)
     names = (RANK,) if p.of_arms else (RANK, accuracy)  # that of arms stands with the verdicts
     for metric in names:
-        series = _series(m, p.stage, p.at, metric)
+        series = points_by_arm(m, p.stage, p.at, metric, without=PIXELS)
         if sum(len(s.marks) for s in series) < 2:
             continue
         yield xy(
@@ -160,7 +160,7 @@ def _figures(m: Material, p: Parameter) -> Iterator[Drawn]:
 
 def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Drawn]:
     accuracy = m.accuracy(stage)
-    series = _series(m, stage, lambda row: number(row, RANK), accuracy)
+    series = points_by_arm(m, stage, lambda row: number(row, RANK), accuracy, without=PIXELS)
     if sum(len(s.marks) for s in series) >= 2:
         yield xy(
             f"rank-and-accuracy-{stage}",
@@ -173,12 +173,6 @@ def _rank_and_accuracy(m: Material, stage: str) -> Iterator[Drawn]:
             narrow=True,
             order=m.order,
         )
-
-
-def _series(m: Material, stage: str, at: Callable[[Row], float | None], metric: str) -> list[Series]:
-    arms = [arm for arm in m.arms(stage) if arm != PIXELS]
-    found = [Series(arm, tuple(marks(m.completed(stage, arm), at, metric))) for arm in arms]
-    return [series for series in found if series.marks]
 
 
 def _counted(series: Sequence[Series]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ablate.report.content.evidence import Found, by_arm, marks, measured, whose
+from ablate.report.content.evidence import Found, by_arm, measured, points_by_arm, whose
 from ablate.report.content.material import Material, number
 from ablate.report.document.blocks import Paragraph, Section
 from ablate.report.drawing import Drawn, xy
-from ablate.report.figures import Axis, Series
+from ablate.report.figures import Axis
 
 _MEASURES = {
     "head.zeros": "share of the head's weights that are zero",
@@ -31,11 +31,7 @@ def sparsity(m: Material) -> Found:
 def _figure(m: Material, stage: str, name: str) -> Drawn | None:
     """None where fewer than two trials differ in it."""
     accuracy = m.accuracy(stage)
-    found = [
-        Series(arm, tuple(marks(m.completed(stage, arm), lambda row: number(row, name), accuracy)))
-        for arm in m.arms(stage)
-    ]
-    series = [s for s in found if s.marks]
+    series = points_by_arm(m, stage, lambda row: number(row, name), accuracy)
     if len({mark.x for s in series for mark in s.marks}) < 2:
         return None
     of = "confirmation, on test" if stage == "confirm" else "the search, on validation"

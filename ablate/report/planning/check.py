@@ -8,42 +8,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablate.ledger import Event
 from ablate.report.claims import claims_of, name_of
 from ablate.report.confirm import declaration
+from ablate.report.machines import UNLIKE
 from ablate.report.planning.cost import CPU, EPOCHS, GPU, SLOT, TRIALS, WALL
-from ablate.report.planning.pilot import Noise, Pilot, noise_of, read_pilot
+from ablate.report.planning.pilot import Noise, Pilot, epochs_by_machine, noise_of, read_pilot
 from ablate.report.planning.plan import Plan
 from ablate.spec.changes import differences
 from ablate.statistics.verdict import Verdict
 
 PACE, SD, UNITS, VERDICTS = "seconds an epoch", "sd of differences", "units used", "verdicts"
+_TIMES = (WALL, SLOT, CPU, GPU, PACE)
 _NEAR = 1.1  # a ratio up to this, or its inverse, is no gap
 _IDLE = ("tracking.", "resources.keep", "resources.stall_minutes")  # keys on which no forecast depends
 
 
 @dataclass(frozen=True)
 class Row:
-    """None: not forecast, or not known."""
+    """None: not forecast, or not known. ``compares``: both are of one type of machine, if they are times."""
 
     name: str
     forecast: float | None
     happened: float | None
+    compares: bool = True
 
     @property
     def ratio(self) -> float | None:
-        """What happened over the forecast; None where one is unknown, or nothing was forecast."""
-        if not self.forecast or self.happened is None:
+        """What happened over the forecast; None where one is unknown, nothing was forecast, or they do not
+        compare."""
+        if not self.forecast or self.happened is None or not self.compares:
             return None
         return self.happened / self.forecast
 
 
 @dataclass(frozen=True)
 class Check:
-    """``changed`` are keys of the sweep that are not as planned; ``gap`` explains the largest ratio."""
+    """``changed`` are keys of the sweep that are not as planned; ``gap`` explains the largest ratio;
+    ``elsewhere`` says why times do not compare, "" if they do."""
 
     name: str
     ended: bool
@@ -51,6 +56,7 @@ class Check:
     verdicts: tuple[str, ...]
     changed: tuple[str, ...]
     gap: str
+    elsewhere: str = ""
 
 
 def check_plan(plan: Plan, folder: Path, events: list[Event]) -> Check:
@@ -59,7 +65,10 @@ def check_plan(plan: Plan, folder: Path, events: list[Event]) -> Check:
     claims = claims_of(folder, events)
     noise = noise_of([pilot], plan.design.unit, plan.design.metric)
     verdicts = () if claims is None else claims.verdicts
+    elsewhere = _elsewhere(plan, pilot)
     rows = {row.name: row for row in _rows(plan, pilot, noise, verdicts)}
+    if elsewhere:
+        rows |= {name: replace(row, compares=False) for name, row in rows.items() if name in _TIMES}
     return Check(
         name=plan.name,
         ended=pilot.ended,
@@ -67,6 +76,19 @@ def check_plan(plan: Plan, folder: Path, events: list[Event]) -> Check:
         verdicts=tuple(f"{name_of(v.comparison)}: {v.word}, {v.why}" for v in verdicts),
         changed=tuple(_changed(plan, pilot)),
         gap=_gap(plan, pilot, rows, events, noise),
+        elsewhere=elsewhere,
+    )
+
+
+def _elsewhere(plan: Plan, pilot: Pilot) -> str:
+    """Why the times of the sweep do not compare with those that were forecast."""
+    forecast = {pace.machine for pace in plan.cost.paces.values()} - {""}
+    ran = set(epochs_by_machine([pilot]))
+    if not forecast or not ran or (forecast == ran and UNLIKE not in ran):
+        return ""
+    return (
+        f"the sweep ran on {' and '.join(sorted(ran))}, the pilots of the plan on "
+        f"{' and '.join(sorted(forecast))}: hours and seconds compare on one type of machine only"
     )
 
 

@@ -1,9 +1,10 @@
 """What a sweep will cost: its trials, epochs, hours and money, from its file and the pace of pilots.
 
 Every amount is *expected* and *at most*. They differ where the sweep may do less: by early stopping (expected
-from a pilot with the same rungs; else as if one trial in ``reduction`` went on at each rung, which is few,
-for the first arrivals always go on), and by looks at which confirmation may stop. A budget of the file cuts
-both. What is not known is None, and is never filled in.
+from a pilot with the same rungs; else as if one trial in ``reduction`` went on at each rung, which is few:
+the first arrivals always go on, or, under promotion, some that were among the best only for a time), and by
+looks at which confirmation may stop. A budget of the file cuts both. What is not known is None, and is never
+filled in.
 
 Hours are those of slots kept busy without a gap, one trial after the other in the order of the ladder, search
 and confirmation apart, after the start-up that the pilots had.
@@ -17,11 +18,18 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from ablate.report.planning.pilot import Pace, Pilot, pace_of, seconds_untrained, startup_of
+from ablate.report.planning.pilot import (
+    Pace,
+    Pilot,
+    epochs_by_machine,
+    pace_of,
+    seconds_untrained,
+    startup_of,
+)
 from ablate.spec.draw import apply
 from ablate.spec.grid import combinations, levels
 from ablate.spec.sampler import Grid
-from ablate.spec.scheduler import ASHA, PBT, HyperBand
+from ablate.spec.scheduler import ASHA, PBT, HyperBand, promotes
 from ablate.spec.space import FloatRange
 from ablate.spec.sweep import ConfirmSpec, SweepSpec
 from ablate.spec.trial import TrialSpec
@@ -111,7 +119,7 @@ def _search_block(
 ) -> _Block:
     """All trials of one arm's searches, of every replicate."""
     trials, last = _distinct(sweep, base), _last_epoch(sweep, base, at_most)
-    each = last if at_most else _epochs_a_trial(sweep, last, pilots)
+    each = last if at_most else _epochs_a_trial(sweep, last, trials, pilots)
     if isinstance(scheduler := sweep.search.scheduler, PBT):
         born = trials + int(scheduler.quantile * trials) * (max(0, round(last) - 1) // scheduler.every)
         trials, each = born, each * trials / born  # who is replaced trains no further
@@ -179,14 +187,16 @@ def _last_epoch(sweep: SweepSpec, base: TrialSpec, at_most: bool) -> float:
     return max(drawn) if at_most else sum(drawn) / len(drawn)
 
 
-def _epochs_a_trial(sweep: SweepSpec, last: float, pilots: Sequence[Pilot]) -> float:
-    """Expected, early stopping included."""
+def _epochs_a_trial(sweep: SweepSpec, last: float, trials: int, pilots: Sequence[Pilot]) -> float:
+    """Expected of one of the ``trials`` of a search, early stopping included."""
     scheduler = sweep.search.scheduler
     if scheduler.kind in ("none", "pbt"):
         return last
     seen = [r.own_epochs for p in pilots if _stops_alike(sweep, p) for r in p.run("search") if r.finished]
     if seen:
         return sum(seen) / len(seen)
+    if promotes(scheduler):
+        return _by_promotion(scheduler, last, trials)
     if isinstance(scheduler, ASHA):
         return _up_the_ladder(scheduler.rungs, scheduler.reduction, last)
     if isinstance(scheduler, HyperBand):
@@ -209,6 +219,15 @@ def _up_the_ladder(rungs: Sequence[int], reduction: int, last: float) -> float:
         total += share * (rung - before)
         share, before = share / reduction, rung
     return total
+
+
+def _by_promotion(plan: ASHA, last: float, trials: int) -> float:
+    """Epochs of a trial, if exactly ``n // reduction`` of the ``n`` at a rung went on, and one at least."""
+    total, going, before = 0.0, trials, 0.0
+    for rung in (*(float(r) for r in plan.rungs if r < last), last):
+        total += going * (rung - before)
+        going, before = max(1, going // plan.reduction), rung
+    return total / max(1, trials)
 
 
 def _within_budget(sweep: SweepSpec, search: list[_Block]) -> list[_Block]:
@@ -298,6 +317,10 @@ def _notes(
 ) -> Iterator[str]:
     if not pilots:
         return
+    types = epochs_by_machine(pilots).most_common()
+    if len(types) > 1:
+        ran = ", ".join(f"{machine} ({epochs} epochs)" for machine, epochs in types)
+        yield f"pilots ran on several types of machine, {ran}: paces and hours are of {types[0][0]} alone"
     untimed = [b.arm for b in most if not b.epochs and seconds_untrained(pilots, b.arm) is None]
     if untimed and any(b.seconds for b in most):
         yield f"{' and '.join(untimed)}: not timed by a pilot, each trial counted as one epoch"

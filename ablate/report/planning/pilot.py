@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ablate.ledger import Event
 from ablate.report.correctness import Correctness
+from ablate.report.machines import machines_of
 from ablate.report.trials import TrialRecord, ending, fold_trials, opening, slot_seconds
 
 FloatArray = NDArray[np.float64]
@@ -43,12 +44,14 @@ _SPREAD = (10.0, 90.0)
 
 @dataclass(frozen=True)
 class Timing:
-    """A trial that did not fail: ``epochs`` it trained, and ``seconds`` that it held a slot for them."""
+    """A trial that did not fail: ``epochs`` it trained, ``seconds`` that it held a slot for them, and on what
+    type of ``machine``, "" where it is not known: of trials that were stopped."""
 
     stage: str
     arm: str
     epochs: int
     seconds: float
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,15 @@ class Noise:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds an epoch: the median over ``epochs`` epochs, and the middle 80% of them; ``whose`` they are."""
+    """Seconds an epoch: the median over ``epochs`` epochs, and the middle 80% of them; ``whose`` they are,
+    and on what type of ``machine``, "" where no trial tells."""
 
     seconds: float
     low: float
     high: float
     epochs: int
     whose: str
+    machine: str = ""
 
 
 def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
@@ -135,6 +140,7 @@ def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
     sweep = opening(events)["sweep"]
     records = fold_trials(events)
     clock, held = _Clock(), slot_seconds(events)
+    machines = {} if folder is None else machines_of(folder, records)
     for event in events:
         clock.see(event)
     asked = [e for e in events if e["event"] == "asked"]
@@ -148,7 +154,7 @@ def read_pilot(events: list[Event], folder: Path | None = None) -> Pilot:
         records=records,
         numbers={e["trial"]: e["number"] for e in asked},
         timings={
-            r.trial: Timing(r.stage, r.arm, clock.epochs[r.trial], held[r.trial])
+            r.trial: Timing(r.stage, r.arm, clock.epochs[r.trial], held[r.trial], machines.get(r.trial, ""))
             for r in records.values()
             if r.finished and r.state != "FAILED" and held.get(r.trial, 0.0) > 0
         },
@@ -318,8 +324,9 @@ def _pooled(tables: Sequence[FloatArray], source: Source, unit: Unit) -> Noise |
 
 
 def pace_of(pilots: Sequence[Pilot], stage: str, arm: str) -> Pace | None:
-    """Of this arm in this stage; else of this arm, else of this stage, else of any trial that trained."""
-    timings = [t for pilot in pilots for t in pilot.timings.values() if t.epochs > 0]
+    """Of this arm in this stage; else of this arm, else of this stage, else of any trial that trained; always
+    of one type of machine."""
+    timings = [t for t in _alike(pilots) if t.epochs > 0]
     for whose, chosen in (
         (arm, [t for t in timings if (t.stage, t.arm) == (stage, arm)]),
         (arm, [t for t in timings if t.arm == arm]),
@@ -336,12 +343,34 @@ def _pace(timings: Sequence[Timing], whose: str) -> Pace:
     epochs = [t.epochs for t in timings]
     each = np.repeat([t.seconds / t.epochs for t in timings], epochs)
     low, high = np.percentile(each, _SPREAD)
-    return Pace(float(np.median(each)), float(low), float(high), sum(epochs), whose)
+    machine = max(t.machine for t in timings)
+    return Pace(float(np.median(each)), float(low), float(high), sum(epochs), whose, machine)
+
+
+def epochs_by_machine(pilots: Sequence[Pilot]) -> Counter[str]:
+    """How many of the timed epochs each known type of machine ran."""
+    found: Counter[str] = Counter()
+    for timing in (t for pilot in pilots for t in pilot.timings.values()):
+        if timing.machine:
+            found[timing.machine] += timing.epochs
+    return found
+
+
+def _alike(pilots: Sequence[Pilot]) -> list[Timing]:
+    """Those of the type of machine that ran most epochs. Where only one type is known, the others, which do
+    not tell theirs, are taken to be of it."""
+    timings = [t for pilot in pilots for t in pilot.timings.values()]
+    types = epochs_by_machine(pilots)
+    if len(types) < 2:
+        return timings
+    [(most, _)] = types.most_common(1)
+    return [t for t in timings if t.machine == most]
 
 
 def seconds_untrained(pilots: Sequence[Pilot], arm: str) -> float | None:
     """Seconds of a control's trial, which trains no epoch: the median of those of its name, or of any."""
-    timings = [t for pilot in pilots for t in pilot.timings.values() if t.arm in pilot.controls]
+    controls = {arm for pilot in pilots for arm in pilot.controls}
+    timings = [t for t in _alike(pilots) if t.arm in controls]
     chosen = [t.seconds for t in timings if t.arm == arm] or [t.seconds for t in timings]
     return float(np.median(chosen)) if chosen else None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from ablate.report.content import write, write_report
+from ablate.report.content import write_report
 from ablate.report.results import write_results
 from tests.report.content.reading import figures, report
 from tests.report.content.sweeps import large, mirrored, rich
@@ -62,14 +61,14 @@ def test_what_cannot_be_finished_leaves_the_old_page_and_no_parts(
 ) -> None:
     folder = written(rich(Made().search().confirm()), tmp_path / "made")
     before = write_report(folder).read_bytes()
-    real = os.replace
+    real = Path.replace
 
-    def full(source: Path, target: Path) -> None:
-        if Path(target).name == "index.html":
+    def full(source: Path, target: Path) -> Path:
+        if target.name == "index.html":
             raise OSError(28, "No space left on device")
-        real(source, target)
+        return real(source, target)
 
-    monkeypatch.setattr(write.os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(folder)
     assert (folder / "report" / "index.html").read_bytes() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,37 @@ def test_slow_epochs_explain_the_hours(spec: SweepSpec, tmp_path: Path) -> None:
     found = checked(planned(spec, each=10.0), ran(spec, BETTER, each=80.0), tmp_path)
     assert ratios(found)[WALL] == pytest.approx(8.0)
     assert found.gap == f"the largest gap: {WALL}, 8 times the forecast: an epoch took 80 s, not 10 s"
+
+
+def told(machine: str, trials: Iterable[str], folder: Path) -> Path:
+    """A folder in which these trials say what they ran on."""
+    for trial in trials:
+        (folder / "trials" / trial).mkdir(parents=True)
+        identity = {"device": "cpu", "timing": {"cpu": machine}}
+        (folder / "trials" / trial / "identity.json").write_text(json.dumps(identity))
+    return folder
+
+
+@pytest.mark.parametrize("other", ["EPYC", "Xeon"])
+def test_times_on_two_types_of_machine_are_not_compared(spec: SweepSpec, tmp_path: Path, other: str) -> None:
+    pilot = Ran(arms_sweep()).confirm(PILOT, each=dict.fromkeys(PILOT, 10.0))
+    asked = [e["trial"] for e in pilot.events if e["event"] == "asked"]
+    plan = make_plan(spec, [read_pilot(pilot.events, told("EPYC", asked, tmp_path / "pilot"))])
+    assert {pace.machine for pace in plan.cost.paces.values()} == {"EPYC"}
+    made = ran(spec, BETTER, each=80.0)
+    asked = [e["trial"] for e in made.events if e["event"] == "asked"]
+    found = checked(plan, made, told(other, asked, tmp_path / "ran"))
+    if other == "EPYC":
+        assert found.elsewhere == ""
+        assert ratios(found)[WALL] == pytest.approx(8.0)
+        return
+    assert found.elsewhere == (
+        "the sweep ran on Xeon, the pilots of the plan on EPYC: hours and seconds compare on one type of "
+        "machine only"
+    )
+    assert {ratios(found)[name] for name in (WALL, SLOT, CPU, GPU, PACE)} == {None}
+    assert ratios(found)["confirm epochs"] == pytest.approx(1.0)
+    assert "an epoch took" not in found.gap
 
 
 def test_idle_slots_explain_hours_in_which_nothing_ran(spec: SweepSpec, tmp_path: Path) -> None:

@@ -95,6 +95,23 @@ def test_asha_is_expected_to_stop_one_half_at_each_rung_and_at_most_nobody() -> 
     assert found.expected == 8 * (2 + 2 / 2 + 4 / 4)
 
 
+@pytest.mark.parametrize(("trials", "epochs"), [
+    (8, 8 * 2 + 4 * 2 + 2 * 4), (11, 11 * 2 + 5 * 2 + 2 * 4), (1, 8), (3, 3 * 2 + 2 + 4),
+])  # fmt: skip
+def test_promotion_lets_a_whole_number_through_each_rung_and_one_at_least(trials: int, epochs: int) -> None:
+    scheduler = {"kind": "asha", "rungs": [2, 4], "variant": "promotion"}
+    found = cost(sweep(trials=trials, epochs=8, scheduler=scheduler)).amounts["search epochs"]
+    assert found == Amount(pytest.approx(epochs), trials * 8)
+
+
+def test_a_pilot_of_the_other_variant_tells_nothing_of_stops() -> None:
+    ran = Ran(sweep(trials=8, epochs=8, rungs=(2, 4))).trial("t0000", "search", epochs=3)
+    pilot = read_pilot(ran.events)
+    assert expected(sweep(trials=8, epochs=8, rungs=(2, 4)), pilot)["search epochs"] == 8 * 3
+    promotion = {"kind": "asha", "rungs": [2, 4], "reduction": 2, "variant": "promotion"}
+    assert expected(sweep(trials=8, epochs=8, scheduler=promotion), pilot)["search epochs"] == 32
+
+
 def test_a_pilot_with_the_same_rungs_tells_better() -> None:
     spec = sweep(trials=8, epochs=8, rungs=(2, 4))
     ran = Ran(spec).trial("t0000", "search", epochs=8).trial("t0001", "search", epochs=4, state="PRUNED")

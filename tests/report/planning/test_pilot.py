@@ -15,11 +15,13 @@ from ablate.report.planning.pilot import (
     Noise,
     Pilot,
     cells_of,
+    epochs_by_machine,
     noise_of,
     pace_of,
     read_pilot,
     seconds_untrained,
 )
+from ablate.report.planning.plan import make_plan
 from tests.report.planning.ran import METRIC, OBJECTIVE, Ran, arms_sweep
 from tests.search.synthetic import sweep
 
@@ -273,6 +275,26 @@ def test_the_time_between_two_drivers_counts_for_nobody_and_repeated_epochs_twic
     pace = pace_of([pilot], "search", "search")
     assert pace is not None
     assert pace.seconds == 10.0
+
+
+def test_the_pace_is_that_of_one_type_of_machine(tmp_path: Path) -> None:
+    ran = Ran(sweep())
+    for i, (machine, each) in enumerate((("A100", 2.0), ("A100", 2.0), ("T4", 9.0), ("", 5.0))):
+        ran.trial(f"t{i:04d}", "search", epochs=4, each=each)
+        if machine:
+            (tmp_path / f"trials/t{i:04d}").mkdir(parents=True)
+            (tmp_path / f"trials/t{i:04d}/identity.json").write_text(f'{{"device": "{machine}"}}')
+    mixed = read_pilot(ran.events, tmp_path)
+    assert epochs_by_machine([mixed]) == {"A100": 8, "T4": 4}
+    pace = pace_of([mixed], "search", "search")
+    assert pace is not None
+    assert (pace.machine, pace.epochs) == ("A100", 8)
+    notes = make_plan(sweep(), [mixed]).cost.notes
+    assert any("A100 (8 epochs), T4 (4 epochs): paces and hours are of A100 alone" in n for n in notes)
+    (tmp_path / "trials/t0002/identity.json").unlink()
+    pace = pace_of([read_pilot(ran.events, tmp_path)], "search", "search")
+    assert pace is not None
+    assert (pace.machine, pace.epochs) == ("A100", 16), "of one known type, those that do not tell are of it"
 
 
 def test_controls_are_timed_by_the_trial() -> None:
