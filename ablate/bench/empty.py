@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class EmptyTrial:
     def done(self) -> bool:
         return self.epoch >= self.spec.optim.epochs
 
-    def step(self) -> EpochReport:
+    def advance(self, _pause: Callable[[], bool]) -> EpochReport:
         self.epoch += 1
         return EpochReport(self.epoch, {_METRIC: self.spec.optim.lr})
 

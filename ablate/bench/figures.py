@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from ablate.machine import cpu_model
+
 _LIBRARIES = ("ablate-ssl", "ray", "torch", "optuna", "mlflow", "numpy")
 
 Measured = dict[str, float]
@@ -195,14 +197,7 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     python = platform.python_version()
-    return f"{_processor()}, {cores} CPUs, {memory:.0f} GiB, {platform.system()}, Python {python}"
-
-
-def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return f"{cpu_model()}, {cores} CPUs, {memory:.0f} GiB, {platform.system()}, Python {python}"
 
 
 def versions(peers: Sequence[str] = ()) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,11 @@ class TimedTrial(TrialRun):
         self._began = time.perf_counter()
         super().__init__(spec, **seam)
 
-    def step(self) -> EpochReport:
+    def advance(self, pause: Callable[[], bool]) -> EpochReport | None:
         began = time.perf_counter()
-        report = super().step()
+        report = super().advance(pause)
+        if report is None:
+            return None
         return EpochReport(report.epoch, {**report.metrics, STEP: time.perf_counter() - began})
 
     def finish(self, folder: Path | None, **labels: Any) -> dict[str, float]:

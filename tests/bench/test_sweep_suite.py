@@ -168,7 +168,7 @@ def test_an_empty_trial_does_nothing_but_report_once(monkeypatch: pytest.MonkeyP
     spec = empty_sweep(4, "random").base
     trial = EmptyTrial(spec, cache=tmp_path)
     assert not trial.done
-    assert trial.step().metrics == {"probe.h.val": spec.optim.lr}
+    assert trial.advance(lambda: False).metrics == {"probe.h.val": spec.optim.lr}
     assert trial.done
     assert trial.finish(tmp_path) == {"probe.h.test": spec.optim.lr}
     assert not list(tmp_path.iterdir())
