@@ -2,11 +2,13 @@
 # Prepares any machine (laptop, CI, cluster node): the system libraries that FFCV builds against, a virtual
 # environment, and the pinned install. Safe to run again: it does nothing when nothing has changed.
 #
-#   clusters/setup.sh [VENV]        default: .venv; relative to the repository
+#   clusters/setup.sh [VENV [EXTRAS]]    default: .venv, relative to the repository, and dev, which has them all;
+#                                        nodes of a cluster need but storage, a head on AWS storage,aws
 #   PYTHON=python3.12 clusters/setup.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${1:-.venv}"
+extras="${2:-dev}"
 python="${PYTHON:-python3}"
 
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -16,7 +18,7 @@ version="$("$python" -c "$minor; sys.exit(sys.version_info < (3, 11))" 2>/dev/nu
   fail "Python 3.11 or newer is needed; '$python' is ${version:-missing}. Name another with PYTHON=..."
 
 stamp="$venv/.ablate-setup"
-wanted="$(cat pyproject.toml constraints.txt clusters/setup.sh | cksum) $version $PWD"
+wanted="$(cat pyproject.toml constraints.txt clusters/setup.sh | cksum) $version $PWD $extras"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
   echo "setup: $venv is up to date"
   exit 0
@@ -66,7 +68,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 echo "setup: installing the pinned set into $venv (minutes on a new machine)"
 "$venv/bin/python" -m pip install --quiet --upgrade pip
-"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
 "$venv/bin/python" -c "import $modules" || fail "the installed packages do not import; see the error above"
 # Compiled once a machine, here, so that no trial has to wait for it.
 "$venv/bin/python" -c "import ablate.data.view_kernel" || fail "the views cannot be compiled; see the error above"

@@ -16,6 +16,7 @@ import typer
 from ablate.cli.analyse import app as analyse_app
 from ablate.cli.audit import app as audit_app
 from ablate.cli.bench import bench_app
+from ablate.cli.cluster import cluster_app
 from ablate.cli.compare import app as compare_app
 from ablate.cli.encoder import app as encoder_app
 from ablate.cli.errors import refuse, status_of, sweep_folder, user_errors
@@ -40,6 +41,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="The data sets: list, build, inspect, views.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
+app.add_typer(cluster_app, name="cluster")
 app.add_typer(operate_app)
 app.add_typer(probe_app)
 app.add_typer(encoder_app)
@@ -65,6 +67,7 @@ class Kind(StrEnum):
     theory = "theory"
 
 
+_NOT_RESUMED = "a simulated sweep is not resumed: delete its folder and simulate it again"
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -109,6 +112,9 @@ def sweep(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved sweep and stop.")] = False,
+    go_on: Annotated[
+        bool, typer.Option("--resume", help="If it has begun, here or in the storage, go on with it.")
+    ] = False,
 ) -> None:
     """Run a search space."""
     from ablate.spec import load_sweep
@@ -121,7 +127,14 @@ def sweep(
         typer.echo(dump_yaml(spec.as_dict()), nl=False)
         return
     if curves or backend is Backend.simulated:
+        if go_on:
+            refuse(_NOT_RESUMED)
         _simulate(spec, runs, backend, curves or [], address, storage)
+        return
+    if go_on and _has_begun(spec.name, runs, storage):
+        with user_errors():
+            begun = load_sweep(sweep_folder(spec.name, runs) / "sweep.json")
+        _run(begun, runs, backend, address, cache, storage, resume=True, changes=spec)
         return
     _run(spec, runs, backend, address, cache, storage, resume=False)
 
@@ -147,7 +160,7 @@ def resume(
     from ablate.spec import load_sweep
 
     if backend is Backend.simulated:
-        refuse("a simulated sweep is not resumed: delete its folder and simulate it again")
+        refuse(_NOT_RESUMED)
     if storage is not None:
         from ablate.sweep.storage import begin_here
 
@@ -302,6 +315,13 @@ def main() -> None:
             raise
         typer.echo(str(error), err=True)  # a broken plugin's, raised wherever the specs are first imported
         sys.exit(status)
+
+
+def _has_begun(name: str, runs: Path, storage: str | None) -> bool:
+    from ablate.sweep.storage import has_begun
+
+    with user_errors():
+        return has_begun(runs / name, storage)
 
 
 def _run(

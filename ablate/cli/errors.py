@@ -23,6 +23,7 @@ _STATUS = {
     ("ablate.sweep.desk", "SweepError"): 1,
     ("ablate.sweep.export", "ExportError"): 1,
     ("ablate.tracking.store", "TrackingError"): 1,
+    ("ablate.cluster.kind", "ClusterError"): 1,
     ("ablate.bench.figures", "BenchError"): 1,
 }
 

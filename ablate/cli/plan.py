@@ -271,6 +271,8 @@ def _check(kept: Path, name: Path, runs: Path, json_file: Path | None) -> None:
     above = [f"{found.name}: the plan and what came of it" + ("" if found.ended else ", which has not ended")]
     if found.changed:
         above.append(f"not run as planned: {', '.join(found.changed)}")
+    if found.elsewhere:
+        above.append(found.elsewhere)
     rows = [["", "planned", "happened", "ratio"]]
     for row in found.rows:
         if row.happened or row.forecast:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ablate.cli import app
-from ablate.spec import load_sweep
+from ablate.spec import SweepSpec, load_sweep
 from tests.spec.files import GOOD, write
 from tests.spec.test_load import FIVE_MISTAKES
 
@@ -83,6 +83,25 @@ def test_sweep_and_resume_hand_their_options_on(tmp_path: Path, monkeypatch: pyt
         "storage": None,
     }
     assert second == {**first, "resume": True}
+
+
+def test_a_sweep_to_be_resumed_begins_and_the_next_time_goes_on_with_the_file_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[bool, int, int | None]] = []
+
+    def record(sweep: SweepSpec, *, runs: Path, resume: bool, changes: SweepSpec | None, **_: Any) -> None:
+        calls.append((resume, sweep.search.trials, changes and changes.search.trials))
+        (runs / "good").mkdir(parents=True, exist_ok=True)
+        (runs / "good" / "sweep.json").write_text(json.dumps(sweep.as_dict()))
+
+    monkeypatch.setattr("ablate.sweep.run.run_sweep", record)
+    command = ["sweep", str(write(tmp_path, GOOD)), "--resume", "--runs", str(tmp_path / "runs")]
+    for trials in ("5", "9"):
+        assert runner.invoke(app, [*command, "--trials", trials]).exit_code == 0
+    assert calls == [(False, 5, None), (True, 5, 9)]
+    simulated = runner.invoke(app, [*command, "--backend", "simulated", "--curves", "x"])
+    assert (simulated.exit_code, "not resumed" in simulated.stderr) == (2, True)
 
 
 def test_bad_data_ends_with_status_2_and_names_the_file(tmp_path: Path) -> None:
