@@ -16,7 +16,7 @@ lint: setup
 
 test: lint
 	@tests/setup.sh
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2
 
 # Longer checks, each writing evidence/<name>.{md,json}. One of them: make evidence NAME=crash
 evidence: setup

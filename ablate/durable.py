@@ -33,6 +33,16 @@ def write_durably(path: Path, data: bytes | memoryview, *, reserve: int = RESERV
         raise
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file all at once, in place of one that is there; not durable. Raises OSError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def check_free(folder: Path, needed: int, what: str) -> None:
     """Raise OSError (ENOSPC) unless ``needed`` bytes are free where ``folder`` lies."""
     if shutil.disk_usage(folder).free < needed:

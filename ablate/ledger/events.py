@@ -10,9 +10,11 @@ resumed        fence, made_by, epochs: {unfinished trial: epoch it restarts afte
                changes: {dotted key of the sweep: its value from now on}
 wanted         slot: asked for work and got some (asking in vain leaves no record)
 reported       trial, epoch, metrics
-checkpointed   trial, epoch, path (relative to the sweep's folder if inside it), digest, fence
+checkpointed   trial, epoch, path (relative to the sweep's folder if inside it), digest, fence,
+               step (only where it was written within an epoch): how many of the next epoch's it holds
 outcome        trial, state, reason, metrics: how a slot says its trial ended
-abandoned      trial, reason, epoch: its slot died; it restarts after ``epoch``
+abandoned      trial, reason, epoch: its slot died; it restarts after ``epoch``; preempted (only where true):
+               it left its slot since the node will be taken away, and no death is counted
 halted         by ("hours" | "gpu_hours" | "operator"), reason, running ("finish" | "stop": what becomes of
                search trials under way; without confirmation, of all), confirm (whether confirmation follows)
 spent          arm, replicate, reason: this search has used up its hours of slots
@@ -31,7 +33,8 @@ asked          trial, number (of its search), stage ("search" | "confirm"), arm 
                parent (the trial from whose weights it goes on) or null,
                checkpoint (the parent's: epoch, path, digest, fence) or null
 started        trial, slot, fence
-paused         trial, epoch: it is checkpointed, has left its slot and waits for the rest of its generation
+paused         trial, epoch: it is checkpointed, has left its slot and waits for the rest of its generation,
+               or at a rung until it is among the best there (it goes on when it is started again)
 stopped        trial, epoch, rung, value, cutoff, seen (values at the rung so far, this one included), reason
 finished       trial, state (COMPLETE | PRUNED | COLLAPSED | FAILED), reason, epochs, metrics (the last of
                each name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from ablate.ledger import lock
 from ablate.ledger.events import Event
 from ablate.ledger.record import FORMAT, LedgerError, decode, encode, stamped
 
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _log = logging.getLogger(__name__)
 
 
@@ -146,6 +148,8 @@ def parse(line: bytes, path: str, sequence: int) -> Event:
         raise LedgerError(f"{where}: not a record of a ledger: {error}") from None
     if event["sequence"] != sequence:
         raise LedgerError(f"{where}: record {event['sequence']} where record {sequence} belongs")
+    if not _NAME.fullmatch(str(trial := event.get("trial", "t"))):
+        raise LedgerError(f"{where}: {trial!r} is no name of a trial, and so of a folder")
     if sequence == 0 and event.get("version") != FORMAT:
         found = event.get("version")
         raise LedgerError(f"{where}: format version {found}; this version of ablate reads {FORMAT}")

@@ -9,6 +9,7 @@ Access comes from the usual variables (``AWS_ACCESS_KEY_ID``, ``AWS_REGION``, ``
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,8 +44,15 @@ class Store:
     @classmethod
     def at(cls, url: str, *more: str) -> Store:
         """The store at ``url`` (``s3://bucket/prefix``, ``gs://``, ``az://``, ``file:///folder``), below the
-        names ``more``. Raises StoreError if the URL is none of those or the library for it is missing."""
+        names ``more``. Raises StoreError if the URL is none of those, holds a key or a token, which would be
+        kept with the sweep and named in its messages, or the library for it is missing."""
         parts = urlsplit(url)
+        if set("@:") & set(parts.netloc) or parts.query:
+            raise StoreError(
+                f"storage: this {parts.scheme} URL holds more than a bucket and a prefix, and would be kept "
+                "with the sweep. Give keys and tokens by environment variables, such as AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY, or by the machine's own role"
+            )
         if parts.scheme not in SCHEMES or not (parts.netloc or parts.path.strip("/")):
             raise StoreError(
                 f"storage {url!r}: give s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or "
@@ -108,6 +116,14 @@ class Store:
             finally:
                 partial.unlink(missing_ok=True)
         return True
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """An object piece by piece, for what is too large to hold. StoreError also if there is none."""
+        import obstore
+
+        with self._speaking("read", key):
+            for chunk in obstore.get(self._objects, key):
+                yield bytes(chunk)
 
     def sizes(self, below: str = "") -> dict[str, int]:
         """Keys below ``below`` (whole names of folders) in order, with their sizes in bytes."""
@@ -175,4 +191,5 @@ def _in_words(error: Exception) -> str:
     text = str(error)
     if "NoSuchBucket" in text:
         return "there is no such bucket; create it first"
-    return text.partition("\n")[0][:300]
+    # A signed request has its signature behind the question mark.
+    return re.sub(r"(https?://[^\s?]+)\?[^\s,)]*", r"\1", text.partition("\n")[0])[:300]

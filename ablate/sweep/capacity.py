@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.util import placement_group_table, remove_placement_group
+from ray.util import placement_group, placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
 log = logging.getLogger(__name__)
@@ -27,19 +27,26 @@ Nodes = Sequence[Mapping[str, float]]  # the resources of each living node
 
 
 def places(nodes: Nodes, *, cpus: int, gpus: float) -> int:
-    """How many workers of ``cpus`` and ``gpus`` each fit; a worker never spans nodes."""
+    """How many workers of ``cpus`` and ``gpus`` each fit; none spans nodes, nor a share of a GPU two GPUs."""
     total = 0
     for node in nodes:
         fits = node.get("CPU", 0.0) // cpus
         if gpus:
-            fits = min(fits, (node.get("GPU", 0.0) + 1e-9) // gpus)
+            fits = min(fits, _shares(node.get("GPU", 0.0), gpus))
         total += int(fits)
     return total
 
 
-def cluster_nodes() -> list[dict[str, float]]:
-    """The resources of every living node of the connected cluster."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _shares(present: float, gpus: float) -> float:
+    """How many times ``gpus`` can be had: what is less than one is a part of a single one."""
+    if gpus >= 1:
+        return present // gpus
+    return present // 1 * ((1 + 1e-9) // gpus) + (present % 1 + 1e-9) // gpus
+
+
+def cluster_nodes(avoid: Sequence[str] = ()) -> list[dict[str, float]]:
+    """The resources of every living node of the connected cluster, but for those with the ids ``avoid``."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in avoid]
 
 
 def groups() -> dict[str, dict[str, Any]]:
@@ -54,6 +61,16 @@ def gang_groups() -> set[str]:
     return {group for group, entry in groups().items() if "CPU" in entry["bundles"][0]}
 
 
+def placed_groups() -> set[str]:
+    """Placement groups of this Ray job that have their place."""
+    return {group for group, entry in groups().items() if entry["state"] == "CREATED"}
+
+
+def want_group(workers: int, bundle: Mapping[str, float]) -> str:
+    """Ask for a placement group, and so the autoscaler for nodes to put it on; its id, at once."""
+    return str(placement_group([dict(bundle)] * workers).id.hex())
+
+
 def remove_group(group: str) -> None:
     """Remove a placement group and whatever still runs in it."""
     remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
@@ -61,28 +78,36 @@ def remove_group(group: str) -> None:
 
 @dataclass
 class Leases:
-    """Who may hold a gang of ``workers``. Holders are any hashable names."""
+    """Who may hold a gang of ``workers``. Holders are any hashable names.
+
+    Where there is an autoscaler (``want``: see ``want_group``), it has to hear of gangs that have no place,
+    or it never brings nodes for them. So for whoever is refused a placement group waits in its stead; when
+    that one has found its place it is removed, and its holder has the lease.
+    """
 
     workers: int
     cpus: int
     gpus: float
-    nodes: Callable[[], Nodes] = cluster_nodes
+    nodes: Callable[[Sequence[str]], Nodes] = cluster_nodes
     groups: Callable[[], set[str]] = gang_groups
     remove: Callable[[str], None] = remove_group
+    want: Callable[[int, Mapping[str, float]], str] | None = None
+    placed: Callable[[], set[str]] = placed_groups
     _held: dict[Any, str | None] = field(default_factory=dict)  # holder -> its group, None until it is known
+    _wanted: dict[Any, str] = field(default_factory=dict)  # who was refused -> the group in his stead
 
-    def grant(self, holder: Any) -> bool:
-        """Whether ``holder`` has a lease now."""
+    def grant(self, holder: Any, avoid: Sequence[str] = ()) -> bool:
+        """Whether ``holder`` has a lease now: there is room for its gang on other nodes than ``avoid``."""
         if holder in self._held:
             return True
-        starting = sum(group is None for group in self._held.values())
-        others = self.groups() - set(self._held.values())
-        if not starting:  # else some of them may be those of the gangs that are starting
-            for group in others:
-                self.remove(group)
-        taken = self.workers * (len(self._held) + max(0, len(others) - starting))
-        if places(self.nodes(), cpus=self.cpus, gpus=self.gpus) - taken < self.workers:
-            return False
+        placed = self.placed() if self._wanted else set()
+        if avoid or self._wanted.get(holder) not in placed:
+            others = {group for other, group in self._wanted.items() if other != holder}
+            if not self._has_room(reserved=len(others & placed), avoid=avoid):
+                if self.want is not None and holder not in self._wanted:
+                    self._wanted[holder] = self.want(self.workers, self._bundle)
+                return False
+        self._unwant(holder)
         self._held[holder] = None
         return True
 
@@ -91,8 +116,26 @@ class Leases:
         self._held[holder] = group
 
     def release(self, holder: Any) -> None:
-        """``holder`` has no gang any more."""
+        """``holder`` has no gang any more, and wants none."""
         self._held.pop(holder, None)
+        self._unwant(holder)
+
+    def _has_room(self, reserved: int, avoid: Sequence[str]) -> bool:
+        starting = sum(group is None for group in self._held.values())
+        others = self.groups() - set(self._held.values()) - set(self._wanted.values())
+        if not starting:  # else some of them may be those of the gangs that are starting
+            for group in others:
+                self.remove(group)
+        taken = self.workers * (len(self._held) + reserved + max(0, len(others) - starting))
+        return places(self.nodes(avoid), cpus=self.cpus, gpus=self.gpus) - taken >= self.workers
+
+    def _unwant(self, holder: Any) -> None:
+        if (group := self._wanted.pop(holder, None)) is not None:
+            self.remove(group)
+
+    @property
+    def _bundle(self) -> dict[str, float]:
+        return {"CPU": float(self.cpus), **({"GPU": self.gpus} if self.gpus else {})}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -28,6 +28,9 @@ from ablate.sweep.messages import (
     Ended,
     GangGone,
     GangUp,
+    Lease,
+    Noticed,
+    Preempted,
     Reply,
     Reported,
     Request,
@@ -44,6 +47,7 @@ from ablate.trial.checkpoint import set_aside
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds between looks at what only time changes
+NOTICE = 180.0  # seconds after which a node that was to be taken away counts as left alone
 BARREN = 3  # slots in a row that die before they ask for work, before the sweep is given up
 
 
@@ -92,6 +96,9 @@ class Desk:
         self._spent: dict[str, float] = {}  # trial -> seconds it held slots before
         self._waiting: dict[int, tuple[Caller, WantWork | WantLease]] = {}
         self._barren, self._next_tick = 0, 0.0
+        self._hand_outs = 0
+        self._noticed: dict[str, float] = {}  # node that will be taken away -> until when that is believed
+        self._remarks: set[str] = set()
         self._lost: deque[tuple[str, str, bool]] = deque()
         self._draining = Event()
         self.done = False
@@ -180,7 +187,7 @@ class Desk:
                 self._release(caller)
                 self._driver.ended(held.trial, "FAILED", reason, {})
                 self._end_process(caller, f"{held.trial}: {reason}")
-            elif now - held.moved > limits.stall_minutes * 60:
+            elif now - held.moved > limits.stall_minutes * 60:  # not one step: a slow node makes some
                 stalled = f"stall: no step of training for {limits.stall_minutes:g} minutes"
                 self._abandon(caller, stalled)
                 self._end_process(caller, f"{held.trial}: {stalled}")
@@ -229,6 +236,17 @@ class Desk:
             self._life[caller.slot] = caller
         return True
 
+    def _note(self, notices: Mapping[str, str]) -> None:
+        """Start nothing on these nodes."""
+        before = self._avoided()
+        for node, why in notices.items():
+            if node not in before:
+                log.warning("%s. Nothing new starts there (Ray node %s)", why, node)
+            self._noticed[node] = self._clock() + NOTICE
+
+    def _avoided(self) -> tuple[str, ...]:
+        return tuple(node for node, until in self._noticed.items() if self._clock() < until)
+
     def _release(self, caller: Caller) -> str:
         """The slot no longer holds its trial, whose name is returned."""
         held = self._held.pop(caller)
@@ -240,6 +258,11 @@ class Desk:
         log.warning("%s goes back to its last checkpoint: %s", trial, reason)
         self._driver.abandoned(trial, reason)
 
+    def _preempt(self, caller: Caller, why: str) -> None:
+        trial = self._release(caller)
+        log.warning("%s waits for another place, from its last checkpoint on: %s", trial, why)
+        self._driver.abandoned(trial, f"preemption notice: {why}", preempted=True)
+
     # --- what they ask ----------------------------------------------------------------------------------
 
     def _offer(self, caller: Caller, request: WantWork | WantLease) -> Reply | None:
@@ -249,25 +272,35 @@ class Desk:
         if isinstance(request, WantLease):
             if self._driver.finished:
                 return Verdict.LEAVE
-            return Verdict.GO if self._leases.grant(caller) else None
+            avoid = self._avoided()  # or the gang might wait for ever for a place that it must not have
+            return Lease(avoid) if self._leases.grant(caller, avoid) else None
         self._useful.add(caller)
         self._kills[caller.slot] = (request.node, request.kills)
         if caller in self._held:
             self._abandon(caller, "its slot asked for other work")
+        if request.node in self._avoided():
+            return Verdict.LEAVE if self._driver.finished else None
         assignment = self._driver.next(caller.slot)
         if assignment is None:
             return Verdict.LEAVE if self._driver.finished else None
         now = self._clock()
         self._held[caller] = _Held(assignment, began=now, moved=now)
-        return _work(assignment)
+        self._hand_outs += 1
+        return _work(assignment, self._hand_outs)
 
     def _answer(self, caller: Caller, request: Request) -> Verdict:
         if not self._alive(caller):
             return Verdict.LEAVE
         match request:
-            case SlotUp(process):
+            case SlotUp(process, remarks):
                 self._processes[caller] = process
+                for remark in sorted({*remarks} - self._remarks):
+                    log.warning("%s", remark)
+                self._remarks |= {*remarks}
                 return Verdict.GO
+            case Noticed(notices):
+                self._note(notices)
+                return Verdict.LEAVE if self._draining.is_set() or self._driver.finished else Verdict.GO
             case Worn(reason):
                 log.info("%s is started afresh: %s", caller.slot, reason)
                 self._end_life(caller, reason)
@@ -278,7 +311,7 @@ class Desk:
             case GangGone():
                 self._leases.release(caller)
                 return Verdict.GO
-            case Reported() | Checkpointed() | Ended() | Crashed() | Unreadable():
+            case Reported() | Checkpointed() | Ended() | Crashed() | Preempted() | Unreadable():
                 held = self._held.get(caller)
                 if held is not None and held.trial == request.trial:
                     held.moved = self._clock()
@@ -304,6 +337,9 @@ class Desk:
                 self._driver.ended(trial, state, reason, metrics)
             case Crashed(_, reason):
                 self._abandon(caller, reason)
+            case Preempted(trial, notices):
+                self._note(notices)
+                self._preempt(caller, "; ".join(sorted(set(notices.values()))) or "a notice, withdrawn since")
             case Unreadable(_, path, reason):
                 set_aside(Path(path))
                 self._abandon(caller, f"checkpoint: {reason}")
@@ -324,7 +360,7 @@ class Desk:
         return Verdict.SAVE if self._draining.is_set() else Verdict.GO
 
 
-def _work(assignment: Assignment) -> Work:
+def _work(assignment: Assignment, hand_out: int) -> Work:
     return Work(
         trial=assignment.trial,
         spec=assignment.spec,
@@ -334,4 +370,5 @@ def _work(assignment: Assignment) -> Work:
         checkpoint=assignment.checkpoint,
         fence=assignment.fence,
         lineage=assignment.lineage,
+        hand_out=hand_out,
     )

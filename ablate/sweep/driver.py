@@ -7,10 +7,12 @@ same way go what the clock says (budgets in hours) and what an operator asks for
     runs/<sweep>/sweep.json                       the resolved sweep, as it is now
     runs/<sweep>/ledger.jsonl                     everything that happened and was decided
     runs/<sweep>/trials/<trial>/                  artifacts of a finished trial, and its log.txt (``logs``)
-    runs/<sweep>/trials/<trial>/<fence>/          its checkpoints, as written under one driver
+    runs/<sweep>/trials/<trial>/<fence>/          its checkpoints, as written under one driver;
+    runs/<sweep>/trials/<trial>/<fence>-<n>/      on Ray: under its n-th hand-out of a trial
 
-Each driver of a sweep has a number, the fence. Workers of a killed driver may go on writing for a while; they
-write under its old number, and only checkpoints recorded in the ledger are ever used.
+Each driver of a sweep has a number, the fence. Workers of a killed driver, or on a node that was cut off, may
+go on writing for a while; they write under their old number, and only checkpoints recorded in the ledger are
+ever used.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class Order(Enum):
 class Assignment:
     """A trial for a slot to run. ``checkpoint``: where to go on from; None: from the beginning.
 
-    Artifacts go to ``folder``, checkpoints to ``folder / str(fence)``. ``lineage`` names the trials from
+    Artifacts go to ``folder``, checkpoints to ``folder / str(fence)`` or, on Ray, a folder of each hand-out
+    (see ``Work.checkpoints``). ``lineage`` names the trials from
     whose weights it goes on, the oldest first: {trial, spec_hash, epochs: those it was trained for until
     another went on from it}.
     """
@@ -219,6 +222,7 @@ class Driver:
                         "path": self._portable(checkpoint.path),
                         "digest": checkpoint.digest,
                         "fence": self.fence,
+                        **({"step": checkpoint.step} if checkpoint.step else {}),
                     }
                 )
             return _order(known)
@@ -240,15 +244,17 @@ class Driver:
                 {"event": "outcome", "trial": trial, "state": state, "reason": reason, "metrics": values}
             )
 
-    def abandoned(self, trial: str, reason: str) -> None:
+    def abandoned(self, trial: str, reason: str, *, preempted: bool = False) -> None:
         """The slot of this trial died. It is handed out again from its last checkpoint, at most
-        ``search.MAX_ABANDONED`` times; then it is FAILED."""
+        ``search.MAX_ABANDONED`` times; then it is FAILED. ``preempted``: it left because its node will be
+        taken away, which does not count."""
         with self._turn():
             known = self._trial(trial)
             if known.slot is None:
                 return
             epoch = self._restart_epoch(known)
-            self._happened({"event": "abandoned", "trial": trial, "reason": reason, "epoch": epoch})
+            event = {"event": "abandoned", "trial": trial, "reason": reason, "epoch": epoch}
+            self._happened(event | ({"preempted": True} if preempted else {}))
 
     def tick(self) -> None:
         """Look at the clock and at what operators want. To be called at least once a second."""
@@ -344,6 +350,11 @@ class Driver:
         return warm.trials
 
     def _continue(self, events: list[Event], changes: SweepSpec | None) -> None:
+        if not self._inside(self.folder / "trials"):
+            raise DriverError(
+                f"{self.folder / 'trials'} is a link out of the sweep's folder, where nothing is read or "
+                "deleted; link the whole folder of runs instead"
+            )
         self._state, due = refold(events)
         recorded = self._state.sweep
         _check_same(events, as_measured(self.sweep, recorded), self.folder)
@@ -462,9 +473,9 @@ class Driver:
         if trial.spec is None:
             raise DriverError(f"{trial.id} has no spec")
         checkpoint = None
-        if trial.checkpoints:
-            last = trial.checkpoints[-1]
-            checkpoint = Checkpoint(last["epoch"], str(self.folder / last["path"]), last["digest"])
+        if (start := self._start(trial)) is not None:
+            path = str(self.folder / start["path"])
+            checkpoint = Checkpoint(start["epoch"], path, start["digest"], start.get("step", 0))
         return Assignment(
             trial=trial.id,
             spec=trial.spec,
@@ -483,12 +494,25 @@ class Driver:
         link = {"trial": parent.id, "spec_hash": parent.spec_hash, "epochs": trial.inherited}
         return (*self._lineage(parent), link)
 
+    def _start(self, trial: TrialState) -> Event | None:
+        """The checkpoint that the trial goes on from; None: its beginning. There may be several after so many
+        epochs, written at the end of the last and within the next."""
+        latest = [c for c in reversed(trial.checkpoints) if c["epoch"] == trial.epochs]
+        fitting = [c for c in latest if self._inside(self.folder / c["path"])]
+        there = (c for c in fitting if self._there(self.folder / c["path"]))
+        return next(there, fitting[0] if fitting and trial.epochs else None)
+
     def _restart_epoch(self, trial: TrialState) -> int:
-        """The epoch of the trial's last checkpoint that is still there; 0: it starts again."""
+        """The epochs of the trial's last checkpoint that is still there; 0 also where it starts again."""
         there = [c["epoch"] for c in trial.checkpoints if self._there(self.folder / c["path"])]
         if trial.checkpoints and not there:
             _log.warning("%s: its checkpoints are gone; it starts again", trial.id)
         return max(there, default=0)
+
+    @property
+    def stored(self) -> bool:
+        """Whether checkpoints and artifacts go to a storage that all machines reach."""
+        return self._storage is not None
 
     def _trial(self, trial: str) -> TrialState:
         if trial not in self._state.trials:
@@ -503,7 +527,8 @@ class Driver:
 
     def _delete_discarded(self) -> None:
         """Best effort: what stays costs disk, not the sweep."""
-        paths = [self.folder / path for path in self._state.take_discarded()]
+        named = [self.folder / path for path in self._state.take_discarded()]
+        paths = [path for path in named if self._inside(path)]
         for path in paths:
             try:
                 path.unlink(missing_ok=True)
@@ -516,7 +541,14 @@ class Driver:
                 _log.warning("superseded checkpoints cannot be deleted: %s", error)
 
     def _there(self, checkpoint: Path) -> bool:
+        if not self._inside(checkpoint):
+            return False
         return checkpoint.exists() or (self._storage is not None and self._storage.exists(checkpoint))
+
+    def _inside(self, path: Path) -> bool:
+        """Whether it is this sweep's to read and delete: the ledger may have been written by others, and the
+        folder unpacked with links in it."""
+        return path.resolve().is_relative_to(self.folder.resolve())
 
     def _portable(self, path: str) -> str:
         """Relative to the sweep's folder where possible, so that the folder can be moved."""

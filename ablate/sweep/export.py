@@ -20,13 +20,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ablate.ledger import Event, Ledger, Position
 from ablate.ledger.lock import held_by
 from ablate.report import markdown, results_table, summary_of
 from ablate.report.content import report_of
 from ablate.report.document.html import page
+from ablate.report.results import parquet_bytes
 from ablate.report.trials import fold_trials, opening
 from ablate.sweep.status import LEDGER, LOCK, SWEEP
 
@@ -113,8 +112,6 @@ def _made(folder: Path, events: list[Event], end: Position) -> dict[str, bytes |
     """The files of the sweep as a whole; those that follow from the ledger are made anew, from ``events``."""
     with (folder / LEDGER).open("rb") as file:
         ledger = file.read(end.offset)
-    table = io.BytesIO()
-    pq.write_table(results_table(events), table)
     summary = summary_of(folder, events)
     return {
         "README.md": _readme(events).encode(),
@@ -122,7 +119,7 @@ def _made(folder: Path, events: list[Event], end: Position) -> dict[str, bytes |
         LEDGER: ledger,
         SWEEP: folder / SWEEP,
         **{file.name: file for file in folder.glob("packing.json")},  # if the GPU share was measured
-        "results.parquet": table.getvalue(),
+        "results.parquet": parquet_bytes(results_table(events)),
         "report/index.html": page(report_of(folder, events)).encode(),
         "summary.md": markdown(summary).encode(),
     }

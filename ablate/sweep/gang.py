@@ -13,8 +13,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -27,7 +30,9 @@ from ablate.sweep.messages import (
     Command,
     Failed,
     Hello,
+    Interrupted,
     NoCheckpoint,
+    Noticed,
     Ran,
     Rest,
     Rested,
@@ -35,12 +40,14 @@ from ablate.sweep.messages import (
     SlotPlan,
 )
 from ablate.sweep.post import DESK, Post
+from ablate.sweep.preemption import Notices
 
 log = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between looks at whether fit ended; Ray Train looks at its workers as often
 GRACE = 30.0  # seconds that the other ranks have to answer once one has failed
 GOODBYE = 10.0  # seconds that ranks have to leave their train loop
+NODE_ID = "ray.io/node-id"  # a label that Ray gives every node
 _ENVIRONMENT = {  # read in the slot's process, which is to Ray Train what the driver is
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL),
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process that warns `ray.train.report`, which is not used
@@ -55,13 +62,24 @@ class GangDied(Exception):
 
 
 class Gang:
-    """``plan.workers`` ranks under the unique ``name``, held by ``caller``. Not thread-safe: one slot, one
-    question at a time."""
+    """``plan.workers`` ranks under the unique ``name``, held by ``caller``, on none of the nodes ``avoid``.
+    Not thread-safe: one slot, one question at a time. What ``notices`` gives (nodes that will be taken away,
+    and why) is passed on to the ranks, who know of their own."""
 
-    def __init__(self, plan: SlotPlan, name: str, caller: Caller) -> None:
+    def __init__(
+        self,
+        plan: SlotPlan,
+        name: str,
+        caller: Caller,
+        *,
+        avoid: Sequence[str] = (),
+        notices: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._plan, self._name, self._caller = plan, name, caller
+        self._avoid, self._notices = avoid, notices
         self._post = Post.find(plan.post)
         self._sequence = 0
+        self._passed_on = self._interrupted = False
         self._death, self._ended = "its ranks returned", False
         self._kills: dict[str, int] = {}  # node of a rank -> processes killed there for want of memory
         self._fit = threading.Thread(target=self._hold_open, name=name, daemon=True)
@@ -70,6 +88,11 @@ class Gang:
     @property
     def alive(self) -> bool:
         return self._fit.is_alive() and not self._ended
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is alive, and none of its nodes is to be taken away."""
+        return self.alive and not self._interrupted
 
     def hello(self) -> str:
         """Wait until every rank is up. Returns the id of their placement group. Raises GangDied."""
@@ -84,7 +107,8 @@ class Gang:
         return max(rank.memory for rank in ranks)
 
     def run(self, trial: str, command: Command) -> Any:
-        """Rank 0's answer to a command that every rank has carried out, or a rank's Failed or NoCheckpoint.
+        """Rank 0's answer to a command that every rank has carried out, or a rank's Failed or NoCheckpoint;
+        of Interrupted what all of them know.
 
         Raises GangDied if the worker group died under it. Where one rank failed and another is stuck, waiting
         for it in a collective, the answer is the Failed and the gang is dead afterwards.
@@ -93,7 +117,7 @@ class Gang:
         failures = [a for _, a in sorted(answers.items()) if isinstance(a, Failed)]
         if not failures:
             unread = [a for _, a in sorted(answers.items()) if isinstance(a, NoCheckpoint)]
-            return unread[0] if unread else answers[0]
+            return unread[0] if unread else self._together(answers)
         if len(answers) < self._plan.workers:
             log.warning("%s: %s left other ranks stuck; the gang is ended", self._name, failures[0])
             self.end()
@@ -101,6 +125,13 @@ class Gang:
             # A rank that was killed makes the others fail a moment before Ray Train says so.
             self._ask_all("", Hello())
         return failures[0]
+
+    def _together(self, answers: dict[int, Any]) -> Any:
+        told = [answer for answer in answers.values() if isinstance(answer, Interrupted)]
+        if not told:
+            return answers[0]
+        self._interrupted = True
+        return replace(told[0], notices={node: why for a in told for node, why in a.notices.items()})
 
     def close(self) -> None:
         """Let the ranks return, or end them. The placement group is gone afterwards, if all goes well."""
@@ -132,6 +163,7 @@ class Gang:
         deadline = float("inf")
         while asked and time.monotonic() < deadline:
             alive = self.alive  # before looking for answers: the last ones may come just before the end
+            self._pass_on_notices()
             for ref in ray.wait(list(asked), num_returns=len(asked), timeout=POLL)[0]:
                 rank, ran = asked.pop(ref), self._post.read(ref)
                 if (ran.gang, ran.trial, ran.sequence) != (self._name, trial, self._sequence):
@@ -145,20 +177,30 @@ class Gang:
                 raise GangDied(self._why())
         return answers
 
+    def _pass_on_notices(self) -> None:
+        """One rank that knows is enough."""
+        if not self._passed_on and (notices := self._notices()):
+            self._passed_on = True
+            self._post.tell(_addresses(self._name, 0)[1], Noticed(notices))
+
     def _why(self) -> str:
         killed = any((kills_on(node) or 0) > before for node, before in self._kills.items())
         return why(self._death, killed_by_kernel=killed)
 
     def _hold_open(self) -> None:
         try:
-            self._trainer().fit()
+            # Ray Train checks that it can write where it is told to; it is never asked to keep anything.
+            with tempfile.TemporaryDirectory(prefix="ablate-gang-", ignore_cleanup_errors=True) as folder:
+                self._trainer(folder).fit()
         except Exception as error:
             failures = getattr(error, "worker_failures", {}).values()
             self._death = "\n".join(f"{type(e).__name__}: {e}" for e in (*failures, error))
 
-    def _trainer(self) -> Any:
+    def _trainer(self, folder: str) -> Any:
         import ray.train
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
+
+        from ablate.sweep.rendezvous import OwnAddress
 
         os.environ |= {k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()}
         plan = self._plan
@@ -169,10 +211,16 @@ class Gang:
                 num_workers=plan.workers,
                 use_gpu=plan.gpus > 0,
                 resources_per_worker={"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})},
+                label_selector={NODE_ID: f"!in({','.join(self._avoid)})"} if self._avoid else None,
             ),
             # Later than a stall: a collective in vain is the sign of a rank that stands still.
-            torch_config=TorchConfig(timeout_s=int(2 * plan.stall) + 60),
-            run_config=ray.train.RunConfig(name=self._name, storage_path=str(plan.scratch)),
+            torch_config=OwnAddress(timeout_s=int(2 * plan.stall) + 60),
+            run_config=ray.train.RunConfig(
+                name=self._name,
+                storage_path=folder,
+                # Or else, where Ray drains a node, new ranks would wait for commands that the old ones took.
+                failure_config=ray.train.FailureConfig(max_failures=0, max_preemption_failures=0),
+            ),
         )
 
 
@@ -181,24 +229,26 @@ def serve(config: dict[str, Any]) -> None:
     import ray.train
     from ray.util import get_current_placement_group
 
+    from ablate.sweep.parcels import within_reach
     from ablate.sweep.worker import Worker
     from ablate.train import World
 
-    plan, name, caller = config["plan"], config["name"], config["caller"]
+    plan, name, caller = within_reach(config["plan"]), config["name"], config["caller"]
     world = World.from_process_group()
     rank = ray.train.get_context().get_world_rank()
-    commands, end = _addresses(name, rank)
+    commands, out_of_turn = _addresses(name, rank)
     post = Post.find(plan.post)
+    node = ray.get_runtime_context().get_node_id()
+    notices = Notices.of(node)
 
     def beat(beat: Beat) -> None:
         post.tell(DESK, (caller, beat))
 
-    threading.Thread(target=_end_when_told, args=(post, end), daemon=True).start()
+    threading.Thread(target=_listen, args=(post, out_of_turn, notices), daemon=True).start()
     with contextlib.suppress(FileNotFoundError):  # another machine may not have it
         os.chdir(plan.working_directory)
-    node = ray.get_runtime_context().get_node_id()
     # One rank that stands still holds up all of them, so the first speaks for all.
-    worker = Worker(plan, world, caller.slot, node, beat if rank == 0 else None)
+    worker = Worker(plan, world, caller.slot, node, beat if rank == 0 else None, notices.standing)
     while True:
         [(ticket, run)] = post.take(commands)
         match run.command:
@@ -211,13 +261,19 @@ def serve(config: dict[str, Any]) -> None:
         post.answer([(ticket, Ran(run.gang, run.trial, run.sequence, answer))])
 
 
-def _end_when_told(post: Post, address: str) -> None:
-    """End this process when the slot says so, or when the driver process, and with it the post, is gone."""
+def _listen(post: Post, address: str, notices: Notices) -> None:
+    """Hear of notices; end this process when the slot says so, or when the driver process, and with it the
+    post, is gone."""
     try:
-        post.take(address)
+        while True:
+            for _, said in post.take(address):
+                if not isinstance(said, Noticed):
+                    return
+                notices.hear(said.notices)
     finally:
         os._exit(1)
 
 
 def _addresses(gang: str, rank: int) -> tuple[str, str]:
-    return f"{gang}/{rank}", f"{gang}/{rank}/end"
+    """Where a rank takes commands, and where it listens all the time."""
+    return f"{gang}/{rank}", f"{gang}/{rank}/out-of-turn"

@@ -27,6 +27,7 @@ from ablate.search import ReplayMismatch, refold
 from ablate.sweep.status import LEDGER, LOCK
 
 _HALF_WRITTEN = re.compile(r"\.(partial|part)$")
+_FENCE = re.compile(r"(\d+)(-\d+)?")  # names of folders with checkpoints: see ``driver``
 _SCRATCH = ".ray-*"
 _DAY = 86400.0
 
@@ -72,7 +73,8 @@ def collect(folder: Path, *, delete: bool) -> Garbage:
             return Garbage(folder.name, (), f"left alone, because its ledger cannot be read: {why}")
         if driver is None:
             found += [_item(path, "half-written") for path in _half_written(folder)]
-            found += [_item(path, "scratch of a killed driver") for path in folder.glob(_SCRATCH)]
+            scratch = (path for path in folder.glob(_SCRATCH) if _inside(path, folder))
+            found += [_item(path, "scratch of a killed driver") for path in scratch]
         if delete:
             for item in found:
                 _delete(item.path)
@@ -118,17 +120,18 @@ def _kept_still(folder: Path, delete: bool) -> Iterator[str | None]:
 
 
 def _old_checkpoints(folder: Path, events: list[Event], *, running: bool) -> Iterator[Item]:
-    """Files in the folders of fences, ``trials/<trial>/<fence>/``, that nothing needs."""
+    """Files in the folders of fences, ``trials/<trial>/<fence>[-<n>]/``, that nothing needs."""
     fence = max(e["fence"] for e in events if e["event"] in ("opened", "resumed"))
     recorded = {folder / e["path"] for e in events if e["event"] == "checkpointed"}
     needed = {folder / path for path in _needed(events)}
     for path in sorted(folder.glob("trials/*/*/*")):
-        if not path.parent.name.isdigit() or not path.is_file() or path in needed:
+        written_under = _FENCE.fullmatch(path.parent.name)
+        if written_under is None or not path.is_file() or path in needed or not _inside(path, folder):
             continue
         if path in recorded:
             if not running:
                 yield _item(path, "checkpoint no longer needed")
-        elif int(path.parent.name) < fence or not running:
+        elif int(written_under[1]) < fence or not running:
             half = _HALF_WRITTEN.search(path.name)
             yield _item(path, "half-written" if half else "checkpoint of a killed driver, never recorded")
 
@@ -141,7 +144,13 @@ def _needed(events: list[Event]) -> set[str]:
 
 def _half_written(folder: Path) -> Iterator[Path]:
     for pattern in ("*", "requests/*", "trials/*/*"):
-        yield from (p for p in folder.glob(pattern) if p.is_file() and _HALF_WRITTEN.search(p.name))
+        found = (p for p in folder.glob(pattern) if p.is_file() and _HALF_WRITTEN.search(p.name))
+        yield from (path for path in found if _inside(path, folder))
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """False where a link leads elsewhere: a folder may have been made by somebody else."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _unless_locked(cache: Path, digest: str, item: Item, delete: bool) -> list[Item]:
@@ -165,7 +174,7 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
         return
     path.unlink(missing_ok=True)
-    if path.parent.name.isdigit() and not any(path.parent.iterdir()):
+    if _FENCE.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
         path.parent.rmdir()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -23,9 +23,19 @@ class Caller:
 
 @dataclass(frozen=True)
 class SlotUp:
-    """The slot's process has started; ``process`` is its Ray handle, by which it can be ended."""
+    """The slot's process has started; ``process`` is its Ray handle, by which it can be ended. ``remarks``:
+    what its operator should know of its node."""
 
     process: Any
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """These nodes will be taken away (node -> why), the slot's own among them: it wants no work. A rank of a
+    gang is told so out of turn."""
+
+    notices: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Worn:
 
 @dataclass(frozen=True)
 class WantLease:
-    """A place for a gang; answered when the cluster has one (GO), or when there is no need (LEAVE)."""
+    """A place for a gang; answered with Lease when the cluster has one, or with LEAVE."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,14 @@ class Crashed:
 
 
 @dataclass(frozen=True)
+class Preempted:
+    """The trial has left the slot, because these nodes will be taken away (node -> why)."""
+
+    trial: str
+    notices: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Unreadable:
     """The checkpoint that the trial was to go on from is missing or damaged."""
 
@@ -110,8 +128,8 @@ class Unreadable:
     reason: str
 
 
-AboutTrial = Reported | Checkpointed | Ended | Crashed | Unreadable
-Request = SlotUp | Worn | WantLease | GangUp | GangGone | WantWork | Beat | AboutTrial
+AboutTrial = Reported | Checkpointed | Ended | Crashed | Preempted | Unreadable
+Request = SlotUp | Noticed | Worn | WantLease | GangUp | GangGone | WantWork | Beat | AboutTrial
 
 # --- the desk answers -----------------------------------------------------------------------------------
 
@@ -125,8 +143,16 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
+class Lease:
+    """A place for a gang, but not on the nodes ``avoid``."""
+
+    avoid: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Work:
-    """One trial to run from ``checkpoint``, or from its beginning if that is None."""
+    """One trial to run from ``checkpoint``, or from its beginning if that is None. ``hand_out`` numbers the
+    times that this driver gave anybody a trial."""
 
     trial: str
     spec: TrialSpec
@@ -136,9 +162,15 @@ class Work:
     checkpoint: Any
     fence: int
     lineage: tuple[dict[str, Any], ...] = ()
+    hand_out: int = 0
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where they are written: nobody else does, not even a slot that has lost this trial unawares."""
+        return self.folder / f"{self.fence}-{self.hand_out}"
 
 
-Reply = Verdict | Work
+Reply = Verdict | Lease | Work
 
 # --- a slot tells its worker, or every rank of its gang -------------------------------------------------
 
@@ -160,7 +192,7 @@ class NoCheckpoint:
 
 @dataclass(frozen=True)
 class Step:
-    """One epoch; answers Stepped."""
+    """One epoch, or what is left of it; answers Stepped or Interrupted."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +200,15 @@ class Stepped:
     epoch: int
     metrics: dict[str, float]
     done: bool
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Nodes of the trial will be taken away (node -> why, as far as the rank knows), and so the epoch was
+    left; ``begun``: after steps of it."""
+
+    begun: bool
+    notices: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -257,3 +298,9 @@ class SlotPlan:
     scratch: Path
     working_directory: Path
     make_trial: MakeTrial | None  # None: ablate.trial.TrialRun
+    carry: bool = False  # whether files come and go through Ray where the driver's folder is not shared
+
+    @property
+    def folder(self) -> Path:
+        """That of the sweep, on the driver's machine."""
+        return self.scratch.parent

@@ -13,16 +13,21 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
 from ray.exceptions import RayError
 
+from ablate.data import DataError
 from ablate.durable import sync, write_durably
 from ablate.spec.changes import with_changes
 from ablate.spec.sweep import Resources, SweepSpec
 from ablate.spec.trial import TrialSpec
-from ablate.sweep.capacity import Nodes, cluster_nodes
+from ablate.sweep.autoscaler import find_autoscaler
+from ablate.sweep.beton_depot import supply
+from ablate.sweep.capacity import Nodes, cluster_nodes, places
+from ablate.sweep.datasets import NotDelivered, Supply
 from ablate.sweep.deaths import why
 from ablate.sweep.desk import SweepError
 from ablate.sweep.ray_backend import connected
@@ -47,13 +52,14 @@ def settle(
     none, or a trial cannot run there.
     """
     spec, what = heaviest(sweep)
-    with connected(address):
-        counts = counts_to(most_trials(cluster_nodes(), sweep.resources))
+    cpus = sweep.resources.cpus
+    with connected(address), supply(cache, threads=cpus, local=address is None) as supplied:
+        counts = counts_to(most_trials(_reachable(sweep.resources, local=address is None), sweep.resources))
         print(
             f"{sweep.name}: measures how many trials share a GPU, {', '.join(map(str, counts))} at a time: a "
             "minute or two, once a whole GPU is free"
         )
-        packing = _on_a_whole_gpu(spec, counts, sweep.resources.cpus, cache, measure)
+        packing = _on_a_whole_gpu(spec, counts, cpus, cache, supplied, measure)
     _write(folder / PACKING, packing, what)
     choice = packing.choice
     print(f"{sweep.name}: resources.gpus {choice.gpus:g} on {packing.device}, by {what}: {choice.reason}")
@@ -78,12 +84,26 @@ def most_trials(nodes: Nodes, resources: Resources) -> int:
     return max(1, min(MOST, by_slots, by_cpus))
 
 
+def _reachable(resources: Resources, *, local: bool) -> Nodes:
+    """The nodes; or, where none of them will do, those that the autoscaler can bring."""
+    nodes = cluster_nodes()
+    if local or places(nodes, cpus=resources.cpus, gpus=1):
+        return nodes
+    autoscaler = find_autoscaler()
+    return nodes if autoscaler is None else [*nodes, *autoscaler.bring()]
+
+
 def _on_a_whole_gpu(
-    spec: TrialSpec, counts: tuple[int, ...], cpus: int, cache: Path, measure: Measure
+    spec: TrialSpec,
+    counts: tuple[int, ...],
+    cpus: int,
+    cache: Path,
+    supplied: Supply | None,
+    measure: Measure,
 ) -> Packing:
     task = ray.remote(num_gpus=1, num_cpus=cpus * counts[-1], max_retries=0)(_measured)
     try:
-        found = ray.get(task.remote(spec, counts, cpus, cache.absolute(), Path.cwd(), measure))
+        found = ray.get(task.remote(spec, counts, cpus, cache.absolute(), supplied, Path.cwd(), measure))
     except RayError as error:
         reason = why(str(error), killed_by_kernel=False)
         raise SweepError(
@@ -100,15 +120,19 @@ def _measured(
     counts: tuple[int, ...],
     cpus: int,
     cache: Path,
+    supplied: Supply | None,
     working_directory: Path,
     measure: Measure,
 ) -> Packing | str:
     """On the node: what was measured, or why it could not be."""
     with contextlib.suppress(FileNotFoundError):  # another machine may not have it
         os.chdir(working_directory)
+    data: dict[str, Any] = {"cache": cache}
     try:
-        return measure(spec, device=torch.device("cuda"), cache=cache, threads=cpus, counts=counts)
-    except PackingError as error:
+        if supplied is not None:
+            data = {"beton": supplied.bring(spec.data), "cache": supplied.cache_here()}
+        return measure(spec, device=torch.device("cuda"), threads=cpus, counts=counts, **data)
+    except (PackingError, NotDelivered, DataError) as error:
         return str(error)
 
 

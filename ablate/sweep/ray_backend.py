@@ -14,28 +14,45 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError
 
 from ablate.spec.sweep import Resources
-from ablate.sweep.capacity import Leases, RoomWatch, cluster_nodes, groups, places, remove_group
+from ablate.sweep.autoscaler import Autoscaler, find_autoscaler
+from ablate.sweep.beton_depot import supply
+from ablate.sweep.capacity import (
+    Leases,
+    Nodes,
+    RoomWatch,
+    cluster_nodes,
+    groups,
+    places,
+    remove_group,
+    want_group,
+)
+from ablate.sweep.datasets import Betons, supplied
 from ablate.sweep.deaths import why
 from ablate.sweep.desk import TICK, Desk, SweepError
 from ablate.sweep.driver import Driver
 from ablate.sweep.messages import MakeTrial, SlotPlan
+from ablate.sweep.parcels import folder_served
 from ablate.sweep.post import DESK, Post
 from ablate.sweep.signals import two_stages
 from ablate.sweep.tune_adapter import hold_slots
+from ablate.trial import TrialRun
 
 log = logging.getLogger(__name__)
 
 _OBJECT_STORE = 200 * 2**20  # bytes, where there is room for them; only messages pass through it
 _LEAST_OBJECT_STORE = 80 * 2**20  # bytes; Ray refuses less than 75 MB
 _WORKER_MEMORY = 600 * 2**20  # bytes that a worker holds before its first trial: interpreter, torch, Ray
+JOINING = 15.0  # seconds in which nodes of a cluster that is just starting may still join it
 LINGER = 3.0  # seconds that slots have to leave by themselves at the end of a sweep
 MAX_TRIALS = 10_000  # that a process runs before it is started afresh
 MAX_GROWTH = 2**30  # bytes that it may hold more than after its first trial
@@ -52,22 +69,33 @@ _ENVIRONMENT = {
 
 
 def run_on_ray(
-    driver: Driver, *, cache: Path, address: str | None = None, make_trial: MakeTrial | None = None
+    driver: Driver,
+    *,
+    cache: Path,
+    address: str | None = None,
+    make_trial: MakeTrial | None = None,
+    betons: Betons | None = None,
 ) -> None:
     """Run what the driver hands out on ``resources.slots`` slots, until it is finished.
 
     ``address`` is that of a Ray cluster; None starts one on this machine, or uses the one that this process
-    is connected to. ``make_trial`` replaces ``ablate.trial.TrialRun``. SIGINT or SIGTERM lets running trials
+    is connected to. ``make_trial`` replaces ``ablate.trial.TrialRun``. With ``betons``, trials on other nodes
+    have their data sets brought there, and ``cache`` need not be there. SIGINT or SIGTERM lets running trials
     save and returns with the driver unfinished; a second SIGINT raises KeyboardInterrupt. Raises SweepError
     if the cluster cannot hold a slot or slots die before they start, and whatever the driver raises.
     """
     if driver.finished:
         return
-    with connected(address), _scratch(driver.folder) as scratch:
+    with (
+        connected(address),
+        _scratch(driver.folder) as scratch,
+        _brought(driver, betons, cache, local=address is None, make_trial=make_trial) as make_trial,
+    ):
         resources = driver.sweep.resources
         _check_room(resources, local=address is None)
         _check_memory(resources, local=address is None)
-        leases = Leases(resources.workers, resources.cpus, resources.gpu_share)
+        want = None if address is None or find_autoscaler() is None else want_group
+        leases = Leases(resources.workers, resources.cpus, resources.gpu_share, want=want)
         desk = Desk(driver, leases, end=lambda process: ray.kill(process))
         run = f"{driver.sweep.name}-{uuid.uuid4().hex[:8]}"
         plan = SlotPlan(
@@ -85,9 +113,11 @@ def run_on_ray(
             scratch=scratch,
             working_directory=Path.cwd(),
             make_trial=make_trial,
+            carry=not driver.stored,
         )
         post = Post.open(plan.post)
-        with _served(desk, post, RoomWatch(_lease(resources))), two_stages(desk.drain):
+        room = RoomWatch(_lease(resources))
+        with folder_served(plan, post), _served(desk, post, room), two_stages(desk.drain):
             hold_slots(desk, plan, resources.slots)
         post.close()
     if desk.error is not None:
@@ -106,8 +136,9 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         local = {"include_dashboard": True, "object_store_memory": _object_store()}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
+        with _on_loopback():
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (OSError, RuntimeError, ValueError, RayError) as error:  # a ConnectionError is an OSError
         raise SweepError(_no_ray(address, error)) from error
     try:
         yield
@@ -115,10 +146,27 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within it Ray starts where nobody else can knock, all of its sockets on 127.0.0.1, and finds what was
+    started so; its token, which it writes for everybody to read, is in a folder of this user's alone."""
+    with contextlib.suppress(OSError):  # Ray will say so, if it needs the folder
+        token = Path.home() / ".ray"
+        token.mkdir(mode=0o700, exist_ok=True)
+        token.chmod(0o700)
+    # Elsewhere than on Windows and macOS Ray puts the address of the network in place of 127.0.0.1.
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 def _no_ray(address: str | None, error: Exception) -> str:
     said = " ".join(str(error).split())[:300]
     if address is not None:
-        return f"cannot use the Ray cluster at {address}: {said}"
+        known = "" if "token" in said else ". If it is up, it may want its token: see docs/security.md"
+        return f"cannot use the Ray cluster at {address}: {said}{known}"
     if isinstance(error, PermissionError):
         return f"cannot start Ray: {said}. If another user owns that folder, set RAY_TMPDIR to one of yours"
     return f"cannot start Ray on this machine: {said}"
@@ -146,17 +194,54 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _check_room(resources: Resources, *, local: bool) -> None:
-    nodes = cluster_nodes()
-    if places(nodes, cpus=resources.cpus, gpus=resources.gpu_share) >= resources.workers:
-        return
-    has = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-    message = (
-        f"a trial needs {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpu_share:g} "
-        f"GPU(s) each, but the nodes of the cluster have: {has}"
-    )
-    if local:
-        raise SweepError(f"{message}; lower resources.workers, resources.cpus or resources.gpus")
-    log.warning("%s; waiting for nodes", message)
+    """Refuse a trial that has no place anywhere, and say how many at a time have one."""
+    fit = _fit(resources, cluster_nodes())
+    deadline = time.monotonic() + (0 if local else JOINING)
+    while not fit and time.monotonic() < deadline and find_autoscaler() is None:
+        time.sleep(TICK)
+        fit = _fit(resources, cluster_nodes())
+    if not fit:
+        has = _in_words(cluster_nodes())
+        message = f"a trial needs {_needs(resources)}, but the nodes of the cluster have: {has}"
+        autoscaler = None if local else find_autoscaler()
+        if (why := _hopeless(resources, autoscaler)) is not None:
+            lower = "lower resources.workers, resources.cpus or resources.gpus"
+            raise SweepError(f"{message}{why}; {lower}" + ("" if local else ", or add nodes"))
+        log.warning("%s; waiting for nodes", message)
+    elif fit < resources.slots:
+        log.warning(
+            "resources.slots is %d, but the nodes now hold %d trial(s) at a time of %s each: %s. The other "
+            "slots wait until there is room",
+            resources.slots,
+            fit,
+            _needs(resources),
+            _in_words(cluster_nodes()),
+        )
+
+
+def _hopeless(resources: Resources, autoscaler: Autoscaler | None) -> str | None:
+    """Why no node that may come can change that a trial has no place; None: one may."""
+    if autoscaler is None:
+        return ""
+    if autoscaler.types is None or _fit(resources, [*cluster_nodes(), *autoscaler.bring()]):
+        return None
+    types = "; ".join(f"{t.most} {t.name} of {_in_words([t.resources])}" for t in autoscaler.types)
+    return f", and the autoscaler brings at most: {types or 'none'}"
+
+
+def _fit(resources: Resources, nodes: Nodes) -> int:
+    """How many trials at a time the nodes hold."""
+    return places(nodes, cpus=resources.cpus, gpus=resources.gpu_share) // resources.workers
+
+
+def _needs(resources: Resources) -> str:
+    return f"{resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpu_share:g} GPU(s) each"
+
+
+def _in_words(nodes: Nodes) -> str:
+    """What nodes have, those that are alike together."""
+    alike = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+    return "; ".join(words if count == 1 else f"{count} times {words}" for words, count in alike.items())
 
 
 def _lease(resources: Resources) -> dict[str, float]:
@@ -177,6 +262,19 @@ def _check_memory(resources: Resources, *, local: bool) -> None:
             workers * _WORKER_MEMORY / 2**20,
             free / 2**20,
         )
+
+
+@contextlib.contextmanager
+def _brought(
+    driver: Driver, betons: Betons | None, cache: Path, *, local: bool, make_trial: MakeTrial | None
+) -> Iterator[MakeTrial | None]:
+    """``make_trial`` with its data brought to where it runs, if that may be another machine."""
+    if betons is None:
+        yield make_trial
+        return
+    threads = driver.sweep.resources.cpus
+    with supply(cache, shelf=betons.shelf, threads=threads, local=local) as found:
+        yield make_trial if found is None else supplied(make_trial or TrialRun, found)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from ablate.data import build, default_cache
 from ablate.ledger import Ledger, StoreError
 from ablate.report import summarise, write_results
 from ablate.report.content import write_report
+from ablate.report.machines import machines_in
 from ablate.spec.sweep import SweepSpec
 from ablate.sweep.curves import played, recordings
 from ablate.sweep.disk import check_disk
@@ -118,6 +119,11 @@ def simulate_sweep(sweep: SweepSpec, recorded: Sequence[Path], *, runs: Path = P
     for folder in recorded:
         if not (folder / LEDGER).is_file():
             raise DriverError(f"{folder}: no sweep was recorded here ({LEDGER} is missing)")
+    if len(machines := set().union(*map(machines_in, recorded))) > 1:
+        log.warning(
+            "the recorded trials ran on several types of machine (%s): hours that come of them hold on none",
+            ", ".join(sorted(machines)),
+        )
     curves = recordings(*(Ledger.read(folder / LEDGER) for folder in recorded))
     renamed = SweepSpec.model_validate({**sweep.as_dict(), "name": f"{sweep.name}-simulated"})
     clock = VirtualClock()
@@ -171,9 +177,11 @@ def _carry_out(
         with two_stages(driver.drain):
             run_inline(driver, cache, driver.sweep.resources.cpus, make_trial)
     else:
+        from ablate.sweep.datasets import Betons
         from ablate.sweep.ray_backend import run_on_ray
 
-        run_on_ray(driver, cache=cache, address=address, make_trial=make_trial)
+        betons = Betons.of(stored)
+        run_on_ray(driver, cache=cache, address=address, make_trial=make_trial, betons=betons)
 
 
 def _write_report(folder: Path) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -30,7 +32,11 @@ from ablate.sweep.messages import (
     Finish,
     GangGone,
     GangUp,
+    Interrupted,
+    Lease,
     NoCheckpoint,
+    Noticed,
+    Preempted,
     Reply,
     Reported,
     Request,
@@ -47,7 +53,9 @@ from ablate.sweep.messages import (
     Work,
     Worn,
 )
+from ablate.sweep.parcels import shares_folder, within_reach
 from ablate.sweep.post import DESK, Post
+from ablate.sweep.preemption import EVERY, VARIABLE, Notices
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +102,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._post = Post.find(plan.post)
         context = ray.get_runtime_context()
         self._node = context.get_node_id()
-        self._ask(SlotUp(context.current_actor))
+        self._notices = Notices.of(self._node)
+        self._ask(SlotUp(context.current_actor, tuple(self._remarks())))
         self._gang: Gang | None = None
         self._gangs, self._wear = 0, Wear(plan)
         with contextlib.suppress(FileNotFoundError):  # another machine may not have it
@@ -103,7 +112,14 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             from ablate.sweep.worker import Worker
             from ablate.train import World
 
-            self._worker = Worker(plan, World.single(), self._caller.slot, self._node, self._beat)
+            self._worker = Worker(
+                within_reach(plan),
+                World.single(),
+                self._caller.slot,
+                self._node,
+                self._beat,
+                self._notices.standing,
+            )
 
     def step(self) -> dict[str, Any]:
         """Run one trial to its end, or leave."""
@@ -113,7 +129,16 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         if self._gang is not None:
             self._gang.close()
 
+    def _remarks(self) -> Iterator[str]:
+        host = socket.gethostname()
+        if self._notices.trouble:
+            yield f"{host}: whether it will be taken away is unknown: {self._notices.trouble} ({VARIABLE})"
+        if self._plan.carry and not shares_folder(self._plan):
+            yield f"{host} does not share the sweep's folder: checkpoints and artifacts come here through Ray"
+
     def _run_one(self) -> Verdict:
+        if self._sit_out() is Verdict.LEAVE:
+            return Verdict.LEAVE
         if self._plan.workers > 1 and self._renew_gang() is Verdict.LEAVE:
             return Verdict.LEAVE
         work = self._ask(WantWork(self._node, oom_kills()))
@@ -126,6 +151,16 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         if verdict is not Verdict.LEAVE:
             self._rest()
         return verdict
+
+    def _sit_out(self) -> Verdict:
+        """While this node is to be taken away, keep the slot's place on it but run nothing: Tune would only
+        start it again there. GO on where the notice was withdrawn."""
+        while notices := self._notices.standing():
+            self._end_gang()
+            if self._ask(Noticed(notices)) is Verdict.LEAVE:
+                return Verdict.LEAVE
+            time.sleep(EVERY)
+        return Verdict.GO
 
     def _rest(self) -> None:
         """Let go of the trial, and of a process that has served long enough."""
@@ -160,14 +195,16 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def _renew_gang(self) -> Verdict:
         """Have a living gang, waiting for a lease if need be; LEAVE if there is nothing left to do."""
         if self._gang is not None:
-            if self._gang.alive:
+            if self._gang.usable:
                 return Verdict.GO
             self._end_gang()
-        if self._ask(WantLease()) is Verdict.LEAVE:
+        lease = self._ask(WantLease())
+        if not isinstance(lease, Lease):
             return Verdict.LEAVE
         self._gangs, self._wear = self._gangs + 1, Wear(self._plan)
         caller = self._caller
-        self._gang = Gang(self._plan, f"{self._plan.run}-{caller.slot}-{caller.life}-{self._gangs}", caller)
+        name = f"{self._plan.run}-{caller.slot}-{caller.life}-{self._gangs}"
+        self._gang = Gang(self._plan, name, caller, avoid=lease.avoid, notices=self._notices.standing)
         return _verdict(self._ask(GangUp(self._gang.hello())))
 
     def _end_gang(self) -> None:
@@ -179,25 +216,37 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
 def carry_out(work: Work, execute: Execute, ask: Ask, *, every: int) -> Verdict:
     """Run one trial, checkpointed each ``every`` epochs, and tell the desk. GO on with another, or LEAVE."""
-    trial = work.trial
+    trial, unsaved = work.trial, False
     try:
         done = execute(trial, Start(work))
         if isinstance(done, NoCheckpoint):
             return _verdict(ask(Unreadable(trial, done.path, done.reason)))
         while not done:
             stepped = execute(trial, Step())
-            done = stepped.done
+            if isinstance(stepped, Interrupted):
+                return _leave(work, stepped.notices, execute, ask, save=unsaved or stepped.begun)
+            done, unsaved = stepped.done, True
             verdict = ask(Reported(trial, stepped.epoch, stepped.metrics))
             save = verdict in (Verdict.SAVE, Verdict.PAUSE) or stepped.epoch % every == 0
             if verdict not in (Verdict.STOP, Verdict.LEAVE) and save and not done:
-                checkpoint = execute(trial, Save(work.folder / str(work.fence)))
-                verdict = ask(Checkpointed(trial, work.fence, checkpoint))
+                checkpoint = execute(trial, Save(work.checkpoints))
+                verdict, unsaved = ask(Checkpointed(trial, work.fence, checkpoint)), False
             if verdict in (Verdict.STOP, Verdict.LEAVE):
                 return Verdict.GO if verdict is Verdict.STOP else Verdict.LEAVE
         metrics = execute(trial, Finish())
     except TrialFailed as error:
         return _verdict(ask(Ended(trial, error.failed.state, error.failed.reason, {})))
     return _verdict(ask(Ended(trial, "COMPLETE", "", metrics)))
+
+
+def _leave(work: Work, notices: Mapping[str, str], execute: Execute, ask: Ask, *, save: bool) -> Verdict:
+    """Give the trial back, because of ``notices``, saved as it stands."""
+    if save:
+        checkpoint = execute(work.trial, Save(work.checkpoints))
+        verdict = ask(Checkpointed(work.trial, work.fence, checkpoint))
+        if verdict in (Verdict.STOP, Verdict.LEAVE):
+            return Verdict.GO if verdict is Verdict.STOP else Verdict.LEAVE
+    return _verdict(ask(Preempted(work.trial, notices)))
 
 
 def _verdict(reply: Reply) -> Verdict:

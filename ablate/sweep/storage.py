@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ablate.ledger import BucketLedger, Store, StoreError
 from ablate.ledger.bucket import read_segments
@@ -58,6 +59,11 @@ class SweepStorage:
         if known not in (None, wanted):
             raise DriverError(f"{folder}: this sweep is stored in {known}, not in {url}; leave --storage out")
         return cls(Store.at(wanted, folder.name), folder)
+
+    @property
+    def root(self) -> str:
+        """The URL that was given: other sweeps may be there, too."""
+        return self.store.url.removesuffix(f"/{self.folder.name}")
 
     def open_log(self, path: Path) -> BucketLedger:
         """The sweep's ledger, with ``path`` as its working copy; see ``BucketLedger.open``."""
@@ -113,11 +119,14 @@ class SweepStorage:
 
     def _note(self) -> None:
         """Remember the storage in the sweep's folder, so that it need not be named again."""
-        text = json.dumps({"url": self.store.url.removesuffix(f"/{self.folder.name}")})
+        text = json.dumps({"url": self.root})
         (self.folder / _NOTE).write_text(text + "\n")
 
     def _key(self, path: Path) -> str:
-        return path.absolute().relative_to(self.folder).as_posix()
+        try:
+            return Path(os.path.normpath(path.absolute())).relative_to(self.folder).as_posix()
+        except ValueError:  # a name in the storage, or in its ledger, that is none of ours
+            raise StoreError(f"{path} leads out of {self.folder}") from None
 
 
 def begin_here(folder: Path, url: str) -> None:
@@ -128,13 +137,33 @@ def begin_here(folder: Path, url: str) -> None:
         storage.write_sweep()
 
 
+def has_begun(folder: Path, url: str | None) -> bool:
+    """Whether there is a sweep to go on with, on this machine or in the storage at ``url``; if so, its file
+    is in ``folder`` now. Raises as ``SweepStorage.find`` does, and StoreError."""
+    storage = SweepStorage.find(folder, url)
+    if (folder / SWEEP).exists():
+        return True
+    if storage is None or not storage.store.sizes("ledger"):
+        return False
+    storage.write_sweep()
+    return True
+
+
+class Remote(Protocol):
+    """Where files of the sweep's folder are kept for other machines. Methods raise StoreError."""
+
+    def upload(self, files: Iterable[Path]) -> None: ...
+    def fetch(self, path: Path) -> bool: ...
+    def delete(self, paths: Iterable[Path]) -> None: ...
+
+
 class StoredTrial:
     """A trial whose checkpoints and artifacts go to the storage too; otherwise the trial that it holds.
 
     What the storage refuses halts the sweep: it is none of the trial's doing.
     """
 
-    def __init__(self, trial: Any, storage: SweepStorage) -> None:
+    def __init__(self, trial: Any, storage: Remote) -> None:
         self._trial, self._storage = trial, storage
 
     def __getattr__(self, name: str) -> Any:
@@ -188,10 +217,10 @@ class StoredTrial:
             raise TrialFailure("HALTED", str(error)) from error
 
 
-def storing(make_trial: Any, storage: SweepStorage) -> Any:
+def storing(make_trial: Any, storage: Remote) -> Any:
     """``make_trial`` (``ablate.trial.TrialRun``, say) with its trials kept in the storage. It pickles."""
     return partial(_make, make_trial, storage)
 
 
-def _make(make_trial: Any, storage: SweepStorage, *args: Any, **named: Any) -> StoredTrial:
+def _make(make_trial: Any, storage: Remote, *args: Any, **named: Any) -> StoredTrial:
     return StoredTrial(make_trial(*args, **named), storage)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 
 from ablate.sweep.deaths import kills_on, why
 from ablate.sweep.desk import Desk
 from ablate.sweep.messages import SlotPlan
 from ablate.sweep.slot import Slot
 
+_SECRET = "AWS_"  # begins what Tune would send to slots, and Ray then write into its logs
 _SLOT_MEMORY = 64 * 2**20  # bytes that the slot of a gang declares: the CPUs are all its gang's
 
 
@@ -39,6 +41,8 @@ def hold_slots(desk: Desk, plan: SlotPlan, count: int) -> None:
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
+    keys = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in keys if not name.startswith(_SECRET)}
     # The desk says what a user has to know; Tune prints a stack for every slot that dies.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner.fit()

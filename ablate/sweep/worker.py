@@ -2,7 +2,8 @@
 
 A slot of one worker has it in its own process; of a gang, every rank has one. Whatever a trial raises becomes
 its outcome, and the worker is as good as new for the next trial. A thread tells, by the trainer's steps,
-whether the trial moves; the desk ends a worker whose trial does not.
+whether the trial moves; the desk ends a worker whose trial does not. When nodes will be taken away the trial
+is left within its epoch, at the same step on all ranks.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ablate.sweep.deaths import memory_held, oom_kills
 from ablate.sweep.logs import TrialLog, log_file
@@ -27,6 +29,7 @@ from ablate.sweep.messages import (
     Command,
     Failed,
     Finish,
+    Interrupted,
     MakeTrial,
     NoCheckpoint,
     Rest,
@@ -43,21 +46,54 @@ from ablate.trial import CheckpointError, TrialRun, describe_failure
 
 _BEATS = 8  # looks at the trial in the time after which it counts as stalled
 _LONGEST_BEAT = 30.0  # seconds
+ASKED = 4  # times that ranks ask whether to stand still, until they exchange what they know
+
+
+class StandStill:
+    """Whether to leave the trial within its epoch, because ``notices`` has some; asked after each step.
+
+    All ranks of ``world`` must ask equally often, and then are answered alike: each ``ASKED`` times they sum
+    up how many of them know of a notice. The sum is read when the next is due, so that nobody waits for it.
+    """
+
+    def __init__(self, world: World, device: torch.device, notices: Callable[[], Mapping[str, str]]) -> None:
+        self._world, self._device, self._notices = world, device, notices
+        self._asked = 0
+        self._sum: Tensor | None = None
+
+    def __call__(self) -> bool:
+        known = bool(self._notices())
+        if self._world.size == 1:
+            return known
+        self._asked += 1
+        if self._asked % ASKED:
+            return False
+        before, self._sum = self._sum, torch.full((1,), float(known), device=self._device)
+        self._world.sum_([self._sum])
+        return before is not None and bool(before > 0)
 
 
 class Worker:
     """Holds at most one trial, and keeps what later trials can use again: process, imports, data, JIT.
 
     ``slot`` and ``node`` are names for logs and answers. ``beat`` is called, from a thread, when the trial
-    has moved.
+    has moved. ``notices`` gives nodes that will be taken away (node -> why).
     """
 
     def __init__(
-        self, plan: SlotPlan, world: World, slot: str, node: str, beat: Callable[[Beat], None] | None
+        self,
+        plan: SlotPlan,
+        world: World,
+        slot: str,
+        node: str,
+        beat: Callable[[Beat], None] | None,
+        notices: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._plan, self._world, self._slot, self._node = plan, world, slot, node
+        self._notices = notices
         self._make_trial: MakeTrial = plan.make_trial or TrialRun
         self._device = torch.device("cuda", torch.cuda.current_device()) if plan.gpus else torch.device("cpu")
+        self._stand_still = StandStill(world, self._device, notices)
         self._trial: Any = None
         self._work: Work | None = None
         self._log: TrialLog | None = None
@@ -96,8 +132,7 @@ class Worker:
             case Start(work):
                 return self._start(work)
             case Step():
-                report = self._trial.step()
-                return Stepped(report.epoch, report.metrics, self._trial.done)
+                return self._step()
             case Save(folder):
                 return self._trial.save(folder)
             case Finish():
@@ -109,8 +144,16 @@ class Worker:
                 return Rested(self._node, self._memory(), oom_kills())
         raise TypeError(f"no command of a trial: {command!r}")
 
+    def _step(self) -> Stepped | Interrupted:
+        if self._stand_still():  # also where epochs have too few steps to ask within
+            return Interrupted(begun=False, notices=self._notices())
+        report = self._trial.advance(self._stand_still)
+        if report is None:
+            return Interrupted(begun=True, notices=self._notices())
+        return Stepped(report.epoch, report.metrics, self._trial.done)
+
     def _start(self, work: Work) -> bool | NoCheckpoint:
-        self._work = work
+        self._work, self._stand_still = work, StandStill(self._world, self._device, self._notices)
         self._trial = self._make_trial(
             work.spec,
             cache=self._plan.cache,
@@ -129,7 +172,7 @@ class Worker:
         return done
 
     def _title(self, work: Work) -> str:
-        after = f"after epoch {work.checkpoint.epoch}" if work.checkpoint else "from the beginning"
+        after = f"after {work.checkpoint.position}" if work.checkpoint else "from the beginning"
         return (
             f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {work.trial} {after}, {self._slot} rank "
             f"{self._world.rank} of {self._world.size}, {socket.gethostname()} process {os.getpid()}, "

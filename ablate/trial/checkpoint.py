@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,18 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pointer: the state after ``epoch`` epochs, perhaps with some steps of the next, lies at ``path`` and
-    has this SHA-256 (16 digits)."""
+    """A pointer: the state after ``epoch`` epochs, and ``step`` steps of the next, lies at ``path`` and has
+    this SHA-256 (16 digits)."""
 
     epoch: int
     path: str
     digest: str
+    step: int = 0
+
+    @property
+    def position(self) -> str:
+        """In words."""
+        return f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
 
 
 class CheckpointError(Exception):
@@ -41,17 +48,23 @@ def save_checkpoint(state: dict[str, Any], epoch: int, folder: Path, *, step: in
     torch.save(state, written)
     write_durably(path, written.getbuffer())
     sync(folder)
-    return Checkpoint(epoch, str(path), hashlib.sha256(written.getbuffer()).hexdigest()[:_DIGITS])
+    digest = hashlib.sha256(written.getbuffer()).hexdigest()[:_DIGITS]
+    return Checkpoint(epoch, str(path), digest, step)
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
-    """Raises CheckpointError if the file is not the one the pointer was made for."""
+    """Raises CheckpointError if the file is not the one the pointer was made for, or holds anything but
+    tensors and plain values: no code in it is ever run."""
     path = Path(checkpoint.path)
     if not path.exists():
         raise CheckpointError(f"{path}: the checkpoint is gone")
     if (found := _digest(path)) != checkpoint.digest:
         raise CheckpointError(f"{path}: digest {found}, expected {checkpoint.digest}")
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        said = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path}: holds more than tensors and plain values: {said}") from error
     return state
 
 

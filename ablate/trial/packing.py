@@ -18,7 +18,7 @@ import multiprocessing
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -135,6 +135,7 @@ def measure_packing(
     threads: int,
     counts: Sequence[int] = counts_to(MOST),
     seconds: float = SECONDS,
+    beton: str | None = None,
 ) -> Packing:
     """Train ``counts`` copies of ``spec`` at a time on ``device``, and choose (``choose``).
 
@@ -142,20 +143,22 @@ def measure_packing(
     the memory of one, times the next count, leaves room; a count whose processes fail ends it as well, for
     running out of memory is a measurement. Memory on CUDA is the most that the allocator reserved and what
     the process holds besides (its context), and on a CPU the peak of resident memory. The device must be
-    otherwise idle. Raises PackingError if ``spec`` trains nothing or one copy alone fails.
+    otherwise idle. ``beton``: see ``data.load``. Raises PackingError if ``spec`` trains nothing or one copy
+    alone fails.
     """
     if spec.optim.epochs == 0:
         raise PackingError("optim.epochs is 0: nothing is trained, and so nothing can be timed")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())  # as slots name it
     memory = device_memory(device)
+    make = partial(TrialRun, cache=cache, device=device, threads=threads, beton=beton)
     measured: list[Measured] = []
     for trials in counts:
         if measured and trials * measured[-1].memory > ROOM * memory:
             need = in_words(trials * measured[-1].memory)
             measured.append(Measured(trials, 0.0, 0, f"not tried: {need} needed of {in_words(memory)}"))
             break
-        found = _together(trials, spec, device, cache, threads, seconds)
+        found = _together(trials, spec, device, make, seconds)
         if measured and not found.failure:  # only the first fitted probes
             found = replace(found, memory=max(found.memory, measured[0].memory))
         measured.append(found)
@@ -184,9 +187,9 @@ class _CopyFailed(Exception):
 
 
 def _together(
-    trials: int, spec: TrialSpec, device: torch.device, cache: Path, threads: int, seconds: float
+    trials: int, spec: TrialSpec, device: torch.device, make: Callable[..., TrialRun], seconds: float
 ) -> Measured:
-    """What ``trials`` copies of ``spec`` do at once."""
+    """What ``trials`` copies of ``spec`` do at once, each made by ``make`` on ``device``."""
     context = multiprocessing.get_context("spawn")
     free = _free(device)  # makes this process's own context first, which so counts for nobody
     pipes: list[Connection[Any, Any]] = []
@@ -194,7 +197,7 @@ def _together(
     try:
         for _ in range(trials):
             ours, theirs = context.Pipe()
-            options = (theirs, spec, device, cache, threads, seconds, trials)
+            options = (theirs, spec, device, make, seconds, trials)
             process = context.Process(target=_copy, args=options, daemon=True)
             process.start()
             theirs.close()  # so that its death is the end of the pipe
@@ -256,8 +259,7 @@ def _copy(
     pipe: Connection[Any, Any],
     spec: TrialSpec,
     device: torch.device,
-    cache: Path,
-    threads: int,
+    make: Callable[..., TrialRun],
     seconds: float,
     trials: int,
 ) -> None:
@@ -267,8 +269,7 @@ def _copy(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     try:
-        gpus = None if device.type == "cpu" else 1 / trials
-        make = partial(TrialRun, cache=cache, device=device, threads=threads, gpus=gpus)
+        make = partial(make, gpus=None if device.type == "cpu" else 1 / trials)
         trial = make(spec)
         trainer, pace = trial.trainer, _Pace(trial, pipe, seconds)
         while not (trainer.advance(pace) is None or pace()):

@@ -19,7 +19,8 @@ import torch
 
 from ablate.data import default_cache, load
 from ablate.durable import make_folder, sync, write_durably
-from ablate.spec.identity import run_identity
+from ablate.machine import cpu_model
+from ablate.spec.identity import digest, run_identity
 from ablate.spec.trial import TrialSpec
 from ablate.train import Trainer, World
 from ablate.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -45,7 +46,7 @@ class TrialRun:
     numbers equal bit for bit. ``through_collapse`` carries a collapsed trial to its end instead of raising,
     so that a confirmation seed keeps its real score. ``gpus`` is the share of a GPU that the process has;
     None: one, or none on a CPU. It bounds the memory that ``compute.images: auto`` counts on, and no number
-    depends on it but ``views_per_second``.
+    depends on it but ``views_per_second``. ``beton``: see ``data.load``.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class TrialRun:
         threads: int = 1,
         through_collapse: bool = False,
         gpus: float | None = None,
+        beton: str | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         self.spec, self.threads, self.through_collapse = spec, threads, through_collapse
@@ -72,7 +74,9 @@ class TrialRun:
             threads=threads,
             images=spec.compute.images,
             share=min(self.gpus, 1.0) if self.gpus else 1.0,
+            beton=beton,
         )
+        self.machines = self._machines()
         self.trainer = Trainer(spec, self.data, self.world, self.device)
         self._reported_untrained = False
         self._latest: Probed | None = None
@@ -169,8 +173,10 @@ class TrialRun:
         ``lineage`` names the trials from whose weights this one went on, the oldest first.
 
         Into ``folder``, if given: ``spec.json``; ``identity.json``, in which "timing" is what no number but
-        ``views_per_second`` depends on; ``metrics.json``; ``correct.npz``: per-example correctness [N] of
-        every probe; ``spectrum.npz``: singular values of h and z; ``encoder.pt`` and ``head.pt``.
+        ``views_per_second`` depends on: the share of a GPU, where the images were, the model of the CPUs, and
+        on how many types of ``machines`` the workers ran; ``metrics.json``; ``correct.npz``: per-example
+        correctness [N] of every probe; ``spectrum.npz``: singular values of h and z; ``encoder.pt`` and
+        ``head.pt``.
         """
         if self.world.rank != 0:
             return {}
@@ -182,7 +188,12 @@ class TrialRun:
             if odd := [key for key, value in found.items() if not math.isfinite(value)]:
                 log.warning("left out, since not finite: %s", ", ".join(odd))
         if folder is not None:
-            timing = {"gpus": self.gpus, "images": self.data.residence}
+            timing = {
+                "gpus": self.gpus,
+                "images": self.data.residence,
+                "cpu": cpu_model(),
+                "machines": self.machines,
+            }
             identity = self._identity(arm, stage, lineage) | {"timing": timing}
             self._write_artifacts(folder, metrics, correct, identity)
         return metrics
@@ -205,6 +216,16 @@ class TrialRun:
             write_durably(folder / f"{name}.json", text.encode())
         sync(folder)  # before the trial counts as finished
 
+    def _device(self) -> str:
+        """The type of the accelerator."""
+        return self.device.type if self.device.type == "cpu" else torch.cuda.get_device_name(self.device)
+
+    def _machines(self) -> int:
+        """How many types of machine the workers run on."""
+        mine = digest(cpu_model() if self.device.type == "cpu" else self._device())
+        own = torch.tensor([[int(mine[:8], 16)]], dtype=torch.float64, device=self.device)
+        return len(set(self.world.gather(own).flatten().tolist()))
+
     def _identity(self, arm: str, stage: str, lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return run_identity(
             self.spec,
@@ -212,7 +233,7 @@ class TrialRun:
             stage=stage,
             lineage=lineage,
             data=self.data.digest,
-            device=self.device.type if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
+            device=self._device(),
             workers=self.world.size,
             threads=self.threads,
         )

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from tests.evidence import (  # noqa: F401  (registers the checks)
     asha,
+    autoscaling,
     bench,
     checks,
     claims,
+    cluster,
+    cluster_default,
     faults,
     gallery,
     known,
@@ -18,6 +21,10 @@ from tests.evidence import (  # noqa: F401  (registers the checks)
     pbt,
     recipes,
     scale,
+    scaling,
+    security,
+    slurm,
+    stored,
 )
 from tests.evidence.harness import CHECKS, is_current, run
 

@@ -156,6 +156,38 @@ def node_lost(cluster: Cluster, runs: Path, cache: Path) -> str:
     return "; ".join(f"{e['trial']}: {e['reason']}" for e in abandoned)
 
 
+def noticed(spec: SweepSpec, rank: int, cluster: Cluster, runs: Path, cache: Path) -> str:
+    """The nodes that there are, as many as a trial needs, can be noticed; that of this rank is. Then another
+    comes, which cannot."""
+    (cache / f"notice-rank-{rank}").touch()
+    for number in range(spec.resources.workers):
+        cluster.add_node(**SMALL, env_vars={"ABLATE_PREEMPTION": f"file:{cache}/notice-{number}"})
+    left = threading.Event()
+
+    def seen(event: Event) -> None:
+        if event["event"] == "abandoned":
+            left.set()
+
+    with Driver(spec, runs) as driver:
+        driver.subscribe(seen)
+        run = threading.Thread(
+            target=run_on_ray, args=(driver,), kwargs={"cache": cache, "make_trial": struck.struck}
+        )
+        run.start()  # Ray adds nodes in the main thread only
+        if not left.wait(PATIENCE):
+            raise RuntimeError("no trial left a noticed node")
+        cluster.add_node(**SMALL)
+        run.join(PATIENCE)
+        if not driver.finished:
+            raise RuntimeError("the sweep has not come to its end")
+    events = Ledger.read(driver.path)
+    left_early = [e for e in events if e["event"] == "abandoned"]
+    if not all(e.get("preempted") for e in left_early):
+        raise RuntimeError(f"a slot died: {left_early}")
+    within = [f"epoch {e['epoch']} and {e['step']} steps" for e in events if e.get("step")]
+    return f"{len(left_early)} left a noticed node; saved within an epoch: {', '.join(within) or 'none'}"
+
+
 Cell = Callable[[Path, Path], str]  # takes the folder of runs and that of data and armed faults
 ON_ONE_NODE: dict[str, Cell] = {
     "worker": partial(killed, PLAIN, 0),
@@ -165,7 +197,11 @@ ON_ONE_NODE: dict[str, Cell] = {
     "rank-1": partial(killed, GANGS, 1),
     "cleaning": cleaned_slowly,
 }
-ON_NODES = "node"
+ON_NODES: dict[str, Callable[[Cluster, Path, Path], str]] = {
+    "node": node_lost,
+    "noticed": partial(noticed, TWO_SLOTS, 0),
+    "noticed-rank": partial(noticed, GANGS, 1),
+}
 
 
 @contextmanager
@@ -225,9 +261,10 @@ def main(scratch: Path, chosen: list[str]) -> None:
         with one_node():
             for name, cell in here.items():
                 tell(cell, scratch, name)
-    if not chosen or ON_NODES in chosen:
-        with nodes() as cluster:
-            tell(partial(node_lost, cluster), scratch, ON_NODES)
+    for name, on_cluster in ON_NODES.items():
+        if not chosen or name in chosen:
+            with nodes() as cluster:
+                tell(partial(on_cluster, cluster), scratch, name)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,13 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ablate.ledger import DECISIONS, Event, Ledger
@@ -194,20 +195,38 @@ class Local:
                 cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
             )  # fmt: skip
         _await(process, lambda: count(ledger, "reported") >= 4, "came as far as it was to be interrupted")
-        process.send_signal(signal.SIGINT)
-        if times == 2:  # one that comes before the first was taken would count as the same
-            _await(process, lambda: TAKEN in said.read_text(), "took the first signal")
+        with _standing_still(process) if times == 2 else nullcontext():  # else all may be saved too soon
             process.send_signal(signal.SIGINT)
-        try:
-            code = process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise RuntimeError("60 s after the signal the command had not ended") from None
+            if times == 2:  # one that comes before the first was taken would count as the same
+                _await(process, lambda: TAKEN in said.read_text(), "took the first signal")
+                process.send_signal(signal.SIGINT)
+            try:
+                code = process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise RuntimeError("60 s after the signal the command had not ended") from None
         if code != INTERRUPTED[times]:
             raise RuntimeError(f"after {times} signal(s) the command ended with {code}")
         keep(ledger, runs)
         command(["resume", PLAIN.name, "--runs", runs, "--backend", "inline", "--cache", self.cache])
         return Case(runs, PLAIN.name, self.ledger(PLAIN))
+
+
+@contextmanager
+def _standing_still(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Within it the command's slots do nothing, so that no trial can be saved."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    slots = [c for c in children if "".join(c.cmdline()[:1]).startswith("ray::ResourceTrainable")]
+    if not slots:
+        raise RuntimeError("the command has no slot")
+    for slot in slots:
+        slot.suspend()
+    try:
+        yield
+    finally:
+        for slot in slots:
+            with suppress(psutil.NoSuchProcess):
+                slot.resume()
 
 
 def _await(process: subprocess.Popen[bytes], reached: Callable[[], bool], what: str) -> None:
@@ -324,6 +343,8 @@ ON_RAY = {
     ),
     "cleaning": ("the same of rank 0, with placement groups cleaned 5 s late", GANGS),
     "node": ("node of a multi-raylet cluster killed (two slots)", TWO_SLOTS),
+    "noticed": ("node of a multi-raylet cluster noticed that it will be taken away (two slots)", TWO_SLOTS),
+    "noticed-rank": ("the same of the node of a gang's second rank", GANGS),
 }
 
 
@@ -384,7 +405,7 @@ class Judge:
         before = _before(case, events)
         row.before += len(before)
         row.lost += sum(e not in events for e in before)
-        row.twice += _run_twice(events)
+        row.twice += run_twice(events)
         row.finished += sum(e["event"] == "finished" for e in events)
         row.decisions += sum(e["event"] in DECISIONS for e in events)
         try:
@@ -436,7 +457,7 @@ def _before(case: Case, events: list[Event]) -> list[Event]:
     return [e for e in events[:last] if e["event"] == "finished"]
 
 
-def _run_twice(events: list[Event]) -> int:
+def run_twice(events: list[Event]) -> int:
     """Trials that were handed out, reported or finished after they had finished, without a retry."""
     over: set[str] = set()
     twice: set[str] = set()

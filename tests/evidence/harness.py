@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ablate.machine import cpu_model
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "evidence"
 GALLERY = ROOT / "docs" / "gallery"
@@ -55,9 +57,7 @@ def commit() -> str:
 
 def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (
-        f"{platform.machine()}, {os.cpu_count()} CPUs, {memory:.0f} GiB, Python {platform.python_version()}"
-    )
+    return f"{cpu_model()}, {os.cpu_count()} CPUs, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 def write(name: str, finding: Finding, seconds: float) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,23 @@ from ablate.spec.trial import TrialSpec
 from ablate.trial import Checkpoint, TrialRun
 
 ROOT = Path(__file__).parents[2]
+SLOW = 1.0  # seconds more for a step
 OUTLIVES = 60.0  # seconds that a worker without a driver waits at most for the next one to have begun
 
 
 def struck(spec: TrialSpec, *, cache: Path, **seam: Any) -> TrialRun:
-    """Rank N is killed amid a step of its second epoch (file kill-rank-N), or stands still before it
-    (sleep-rank-N)."""
+    """Rank N is killed amid a step of its second epoch (file kill-rank-N), stands still before it
+    (sleep-rank-N), or its node is noticed in it (notice-rank-N)."""
     trial = TrialRun(spec, cache=cache, **seam)
     rank = trial.world.rank
     if (cache / f"kill-rank-{rank}").exists():
         threading.Thread(target=_kill, args=(trial, cache / f"kill-rank-{rank}"), daemon=True).start()
     if (cache / f"sleep-rank-{rank}").exists():
-        trial.step = partial(_sleep, trial, trial.step, cache / f"sleep-rank-{rank}")  # type: ignore[method-assign]
+        fault = cache / f"sleep-rank-{rank}"
+        trial.advance = partial(_sleep, trial, trial.advance, fault)  # type: ignore[method-assign]
+    if (cache / f"notice-rank-{rank}").exists():
+        fault = cache / f"notice-rank-{rank}"
+        trial.advance = partial(_notice, trial, trial.advance, fault)  # type: ignore[method-assign]
     return trial
 
 
@@ -47,11 +53,25 @@ def _kill(trial: TrialRun, fault: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _sleep(trial: TrialRun, step: Any, fault: Path) -> Any:
+def _sleep(trial: TrialRun, advance: Any, fault: Path, pause: Callable[[], bool]) -> Any:
     if trial.epoch == 1 and fault.exists():
         fault.unlink()
         time.sleep(3600)
-    return step()
+    return advance(pause)
+
+
+def _notice(trial: TrialRun, advance: Any, fault: Path, pause: Callable[[], bool]) -> Any:
+    """Its steps are slow from then on, so that the notice is seen within the epoch."""
+    if trial.epoch != 1 or not fault.exists():
+        return advance(pause)
+    fault.unlink()
+    Path(os.environ["ABLATE_PREEMPTION"].removeprefix("file:")).touch()
+
+    def slowly() -> bool:
+        time.sleep(SLOW)
+        return pause()
+
+    return advance(slowly)
 
 
 def outliving(spec: TrialSpec, *, cache: Path, **seam: Any) -> TrialRun:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ class ConformanceTrial:
     @property
     def seconds(self) -> float:
         return 1.0 + self.spec.optim.lr
+
+    def advance(self, pause: Callable[[], bool]) -> EpochReport:  # noqa: ARG002
+        return self.step()
 
     def step(self) -> EpochReport:
         if (self.cache / "slow").exists():

@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ class FakeTrial:
     def done(self) -> bool:
         return self.epoch >= self.spec.optim.epochs
 
+    def advance(self, pause: Callable[[], bool]) -> EpochReport | None:  # noqa: ARG002
+        return self.step()
+
     def step(self) -> EpochReport:
         self._maybe_be_struck()
         self.epoch += 1
@@ -118,6 +122,32 @@ class FakeTrial:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps({"of": fingerprint(self.spec)}))
         return {"probe.h.test": fingerprint(self.spec)}
+
+
+class LingeringTrial(FakeTrial):
+    """The first one after its first epoch, if the file ``linger`` is there, takes step after step until it is
+    to stand still; the file ``lingers`` says that it does."""
+
+    def __init__(self, spec: TrialSpec, **seam: Any) -> None:
+        super().__init__(spec, **seam)
+        self.steps = 0
+
+    def advance(self, pause: Callable[[], bool]) -> EpochReport | None:
+        armed = self.cache / "linger"
+        if self.epoch != 1 or not armed.exists():
+            self.steps = 0
+            return super().advance(pause)
+        armed.rename(self.cache / "lingers")
+        while not pause():
+            self.steps += 1
+            self.progress += 1
+            time.sleep(0.02)
+        return None
+
+    def save(self, folder: Path) -> Checkpoint | None:
+        if self.world.rank != 0:
+            return None
+        return save_checkpoint({"of": fingerprint(self.spec)}, self.epoch, folder, step=self.steps)
 
 
 class StuckTrial(FakeTrial):

@@ -214,6 +214,25 @@ def test_a_population_exchanges_weights_and_all_backends_agree(
     assert finished(events) == finished(reference(spec))
 
 
+def test_a_trial_that_waits_at_a_rung_goes_on_from_its_checkpoint(
+    backend: Backend, reference: Callable[[SweepSpec], Events]
+) -> None:
+    """Fewer trials than the reduction: all wait at the first rung, and the best at the second, too."""
+    scheduler = {**ASHA, "variant": "promotion", "reduction": 4}
+    spec = backend.sweep(epochs=5, search={"trials": 3, "scheduler": scheduler})
+    events = backend.run(spec)
+    check_sound(events)
+    [best] = [e["trial"] for e in of(events, "chosen")]
+    of_best = [e["event"] for e in events if e.get("trial") == best and e["event"] != "chosen"]
+    wait = ["reported", "checkpointed", "paused", "started"]
+    rest = [name for name in of_best if name != "checkpointed"]
+    assert of_best[:10] == ["asked", "started", *wait, *wait]
+    assert rest[8:] == ["reported"] * 3 + ["outcome", "finished"]
+    assert [e["epoch"] for e in of(events, "reported") if e["trial"] == best] == [1, 2, 3, 4, 5]
+    assert len(of(events, "paused")) == 4
+    assert finished(events) == finished(reference(spec))
+
+
 @pytest.fixture
 def reference(tmp_path: Path) -> Callable[[SweepSpec], Events]:
     """The same sweep run inline, elsewhere."""

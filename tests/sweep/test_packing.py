@@ -21,6 +21,7 @@ from ablate.cli import app
 from ablate.spec.sweep import Resources, SweepSpec
 from ablate.spec.trial import TrialSpec
 from ablate.sweep import packing
+from ablate.sweep.autoscaler import Autoscaler, NodeType
 from ablate.sweep.desk import SweepError
 from ablate.sweep.driver import Driver, DriverError
 from ablate.sweep.messages import Start
@@ -166,9 +167,13 @@ def test_what_packs_nothing_refuses_auto(tmp_path: Path) -> None:
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of one node with two GPUs, in name."""
     monkeypatch.setattr(packing, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(packing, "supply", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(packing, "cluster_nodes", lambda: [{"CPU": 64.0, "GPU": 2.0}])
 
-    def here(spec: TrialSpec, counts: tuple[int, ...], cpus: int, _: Path, measure: Any) -> Packing:
+    def here(
+        spec: TrialSpec, counts: tuple[int, ...], cpus: int, cache: Path, supplied: Any, measure: Any
+    ) -> Packing:
+        assert (cache.is_dir(), supplied) == (True, None)
         found: Packing = measure(spec, threads=cpus, counts=counts)
         return found
 
@@ -189,6 +194,32 @@ def test_what_was_measured_is_kept_and_told(tmp_path: Path, capsys: pytest.Captu
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("s: resources.gpus 0.25 on GPU")
     assert last.endswith(kept["choice"]["reason"])
+
+
+@pytest.mark.parametrize(("autoscaler", "counts"), [
+    (Autoscaler((NodeType("gpu", {"CPU": 8.0, "GPU": 1.0}, 4),)), (1, 2)),
+    (Autoscaler((NodeType("cpu", {"CPU": 8.0}, 4),)), None),
+    (Autoscaler(None), None),
+    (None, None),
+])  # fmt: skip
+def test_gpus_that_have_yet_to_come_are_measured_on_once_they_are_there(
+    no_ray: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    autoscaler: Autoscaler | None,
+    counts: tuple[int, ...] | None,
+) -> None:
+    assert no_ray is None
+    monkeypatch.setattr(packing, "cluster_nodes", lambda: [{"CPU": 64.0}])
+    monkeypatch.setattr(packing, "find_autoscaler", lambda: autoscaler)
+    given = sweep(resources={"gpus": "auto", "slots": 8})
+    if counts is None:
+        with pytest.raises(SweepError, match="no node of the cluster has a GPU"):
+            settle(given, tmp_path, cache=tmp_path, address="10.0.0.1:6379", measure=made)
+        return
+    settle(given, tmp_path, cache=tmp_path, address="10.0.0.1:6379", measure=made)
+    measured = json.loads((tmp_path / "packing.json").read_text())["measured"]
+    assert tuple(row["trials"] for row in measured) == counts
 
 
 # --- with Ray --------------------------------------------------------------------------------------------

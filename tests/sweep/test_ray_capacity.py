@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,13 +18,29 @@ class Cluster:
     def __init__(self, *cpus: int) -> None:
         self.nodes = [{"CPU": float(c)} for c in cpus]
         self.groups: set[str] = set()
+        self.placed: set[str] = set()
+        self.wanted: list[str] = []
         self._doomed: set[str] = set()
 
     def leases(self, workers: int) -> Leases:
-        return Leases(workers, 1, 0, lambda: self.nodes, lambda: set(self.groups), self._doomed.add)
+        return Leases(workers, 1, 0, self._living, lambda: set(self.groups), self._doomed.add)
+
+    def leases_that_bring_nodes(self, workers: int) -> Leases:
+        gone, placed = self._doomed.add, lambda: set(self.placed)
+        return Leases(workers, 1, 0, self._living, lambda: set(self.groups), gone, self._want, placed)
+
+    def _living(self, avoid: Sequence[str]) -> list[dict[str, float]]:
+        """Nodes are called "0", "1" and so on."""
+        return [node for i, node in enumerate(self.nodes) if str(i) not in avoid]
+
+    def _want(self, workers: int, bundle: Mapping[str, float]) -> str:
+        self.wanted.append(f"{workers} times {bundle['CPU']:g} CPU: {len(self.wanted)}")
+        self.groups.add(self.wanted[-1])
+        return self.wanted[-1]
 
     def tick(self) -> None:
         self.groups -= self._doomed
+        self.placed -= self._doomed
         self._doomed.clear()
 
 
@@ -32,6 +50,23 @@ def test_a_worker_never_spans_nodes() -> None:
     assert places(NODES, cpus=1, gpus=1) == 2
     assert places(NODES, cpus=1, gpus=0.5) == 4
     assert places([{"GPU": 1.0, "CPU": 8.0}], cpus=1, gpus=0.2) == 5
+
+
+def test_a_share_of_a_gpu_never_spans_two() -> None:
+    assert places([{"GPU": 2.0, "CPU": 64.0}], cpus=1, gpus=0.4) == 4
+    assert places([{"GPU": 3.0, "CPU": 64.0}], cpus=1, gpus=0.3333) == 9
+    assert places([{"GPU": 0.5, "CPU": 64.0}], cpus=1, gpus=0.25) == 2  # what a job was given of one
+    assert places([{"GPU": 3.0, "CPU": 64.0}], cpus=1, gpus=2) == 1
+
+
+def test_of_mixed_nodes_only_those_count_that_have_all_of_it() -> None:
+    head, large = {"memory": 1e9}, {"CPU": 8.0, "GPU": 4.0}
+    nodes = [head, {"CPU": 64.0}, {"CPU": 2.0, "GPU": 1.0}, large]
+    assert places(nodes, cpus=1, gpus=1) == 5
+    assert places(nodes, cpus=4, gpus=1) == 2  # both on the large one, whose CPUs are too few for four
+    assert places(nodes, cpus=1, gpus=2) == 2
+    assert places(nodes, cpus=8, gpus=0) == 9
+    assert places([head], cpus=1, gpus=0) == 0
 
 
 def test_places_return_only_when_the_placement_group_is_gone() -> None:
@@ -75,6 +110,36 @@ def test_nodes_may_come_and_go() -> None:
     assert leases.grant("b")
     cluster.nodes.clear()
     assert not leases.grant("c")
+
+
+def test_an_autoscaler_hears_once_of_every_gang_that_has_no_place() -> None:
+    cluster = Cluster()
+    leases = cluster.leases_that_bring_nodes(2)
+    for _ in range(3):
+        assert not leases.grant("a")
+        assert not leases.grant("b")
+    assert cluster.wanted == ["2 times 1 CPU: 0", "2 times 1 CPU: 1"]
+    cluster.nodes.append({"CPU": 2.0})
+    cluster.placed.add(cluster.wanted[0])  # Ray put there what stands for a
+    assert not leases.grant("b"), "the place is a's, whoever asks first"
+    assert leases.grant("a")
+    cluster.tick()
+    assert cluster.groups == {cluster.wanted[1]}
+    assert not leases.grant("b")
+    leases.release("b")  # its slot has left
+    cluster.tick()
+    assert cluster.groups == set()
+
+
+def test_a_gang_that_finds_room_before_a_node_came_wants_none() -> None:
+    cluster = Cluster(2)
+    leases = cluster.leases_that_bring_nodes(2)
+    assert leases.grant("a")
+    assert not leases.grant("b")
+    leases.release("a")
+    assert leases.grant("b")
+    cluster.tick()
+    assert cluster.groups == set()
 
 
 @given(
@@ -169,3 +234,15 @@ def test_a_refused_lease_with_nothing_running_and_a_bundle_that_fits_no_node_are
     watched.room.total["memory"] = watched.room.free["memory"] = 2.0**30  # type: ignore[index]
     watched.run(10)
     assert "no single node has room for 3 CPU and 64 MiB of memory" in watched.said[0][1]
+
+
+def test_no_lease_is_given_for_a_gang_that_has_no_place_but_on_nodes_to_avoid() -> None:
+    cluster = Cluster(1, 2)
+    leases = cluster.leases(workers=2)
+    assert not leases.grant("a", avoid=["1"])
+    assert leases.grant("a")
+    brings = cluster.leases_that_bring_nodes(workers=2)
+    assert not brings.grant("b", avoid=["1"])
+    cluster.placed = set(cluster.wanted)  # on the node to avoid, for all that is known
+    assert not brings.grant("b", avoid=["1"])
+    assert brings.grant("b")

@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 
 from ablate.ledger import Ledger
+from ablate.search import MAX_ABANDONED
 from ablate.spec.sweep import SweepSpec
 from ablate.sweep.capacity import Leases
-from ablate.sweep.desk import BARREN, Desk, SweepError
+from ablate.sweep.desk import BARREN, NOTICE, Desk, SweepError
 from ablate.sweep.driver import Driver
 from ablate.sweep.messages import (
     Beat,
     Caller,
     Checkpointed,
     Ended,
+    Lease,
+    Noticed,
+    Preempted,
     Reply,
     Reported,
     Request,
@@ -33,7 +37,7 @@ from tests.sweep.fakes import sweep
 
 A, B = Caller("slot-0", "first"), Caller("slot-1", "first")
 A2 = Caller("slot-0", "second")
-ROOM = Leases(1, 1, 0, nodes=lambda: [{"CPU": 8.0}], groups=set, remove=lambda _: None)
+ROOM = Leases(1, 1, 0, nodes=lambda _: [{"CPU": 8.0}], groups=set, remove=lambda _: None)
 
 
 class Hall:
@@ -86,7 +90,7 @@ def up(hall: Hall, *callers: Caller) -> None:
 
 
 def pointer(work: Work, epoch: int) -> Checkpointed:
-    path = work.folder / str(work.fence) / f"{epoch}.pt"
+    path = work.checkpoints / f"{epoch}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     return Checkpointed(work.trial, work.fence, Checkpoint(epoch, str(path), "digest"))
@@ -327,3 +331,107 @@ def test_a_trial_that_pauses_leaves_its_slot_once_it_is_saved(tmp_path: Path) ->
         assert hall.ask(A, pointer(work, 2)) is Verdict.STOP
         assert [e["trial"] for e in hall.events("paused")] == [work.trial]
         assert hall.work(A).trial != work.trial
+
+
+# --- nodes that are cut off, or will be taken away -------------------------------------------------------
+
+GOING = {"node-a": "host-a: AWS will terminate it"}
+
+
+def test_a_slot_that_was_cut_off_writes_elsewhere_and_what_it_says_late_is_not_recorded(hall: Hall) -> None:
+    """Its node comes back after the trial was given to another slot of the same driver."""
+    work = hall.work(A)
+    hall.ask(A, report(work, 1))
+    hall.ask(A, pointer(work, 1))
+    hall.desk.lost("slot-0", "lost node", with_node=True)
+    again = hall.work(B)
+    assert (again.trial, again.fence) == (work.trial, work.fence)
+    assert again.checkpoints != work.checkpoints
+    hall.ask(B, report(again, 2))
+    hall.ask(B, mine := pointer(again, 2))
+    late = pointer(work, 2)
+    assert hall.ask(A, report(work, 2, value=0.9)) is Verdict.LEAVE
+    assert hall.ask(A, late) is Verdict.LEAVE
+    assert hall.ask(A, Preempted(work.trial, GOING)) is Verdict.LEAVE
+    assert Path(mine.checkpoint.path).exists()
+    assert hall.events("checkpointed")[-1]["digest"] == mine.checkpoint.digest
+    assert len(hall.events("checkpointed")) == 2
+    assert hall.ask(B, report(again, 3)) is Verdict.GO
+
+
+def test_a_preempted_trial_goes_on_elsewhere_and_nothing_starts_where_it_was(
+    hall: Hall, caplog: pytest.LogCaptureFixture
+) -> None:
+    def given(caller: Caller, node: str) -> Work:
+        reply = hall.ask(caller, WantWork(node))
+        assert isinstance(reply, Work)
+        return reply
+
+    work = given(A, "node-a")
+    within = Checkpointed(work.trial, work.fence, pointer(work, 0).checkpoint)
+    assert hall.ask(A, within) is Verdict.GO
+    assert hall.ask(A, Preempted(work.trial, GOING)) is Verdict.GO
+    assert hall.ask(A, Noticed(GOING)) is Verdict.GO
+    idle = Caller("slot-2", "first")  # beside it on the node, and does not know yet
+    assert hall.ask(idle, WantWork("node-a")) is None
+    assert given(B, "node-b").trial == work.trial
+    [abandoned] = hall.events("abandoned")
+    assert (abandoned["reason"], abandoned["preempted"]) == (
+        "preemption notice: host-a: AWS will terminate it",
+        True,
+    )
+    hall.tick(NOTICE / 2)
+    assert idle not in hall.arrived
+    hall.tick(NOTICE)  # and the node is still there: it was left alone after all
+    assert isinstance(hall.arrived.pop(idle), Work)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("host-a: AWS will terminate it. Nothing new starts there (Ray node node-a)") == 1
+    assert f"{work.trial} waits for another place, from its last checkpoint on: {GOING['node-a']}" in said
+
+
+def test_preemptions_are_not_counted_as_deaths(hall: Hall) -> None:
+    for _ in range(MAX_ABANDONED + 2):
+        work = hall.work(A)
+        assert hall.ask(A, Preempted(work.trial, GOING)) is Verdict.GO
+    assert hall.work(A).trial == work.trial
+    assert hall.events("finished") == []
+
+
+def test_gangs_are_told_where_not_to_start(hall: Hall) -> None:
+    assert hall.ask(A, WantLease()) == Lease(())
+    work = hall.work(A)
+    hall.ask(A, Preempted(work.trial, GOING))
+    assert hall.ask(B, WantLease()) == Lease(("node-a",))
+    hall.tick(NOTICE + 1)
+    assert hall.ask(Caller("slot-2", "first"), WantLease()) == Lease(())
+
+
+def test_slots_that_sit_out_leave_with_the_rest(hall: Hall) -> None:
+    work = hall.work(A)
+    hall.ask(A, Preempted(work.trial, GOING))
+    assert hall.ask(A, Noticed(GOING)) is Verdict.GO
+    hall.desk.drain()
+    hall.tick()
+    assert hall.ask(A, Noticed(GOING)) is Verdict.LEAVE
+    hall.tick()
+    assert hall.desk.done
+    assert hall.desk.error is None
+
+
+def test_what_a_slot_remarks_of_its_node_is_said_once(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
+    for caller in (A, B):
+        assert hall.ask(caller, SlotUp(caller.slot, ("host-a does not share the folder",))) is Verdict.GO
+    assert [record.getMessage() for record in caplog.records] == ["host-a does not share the folder"]
+
+
+def test_a_slow_trial_is_not_a_stalled_one(tmp_path: Path) -> None:
+    """One step each four minutes, where a step usually takes seconds, and stall_minutes is five."""
+    with Driver(sweep("slow", trials=2, stall_minutes=5.0), tmp_path) as driver:
+        hall = Hall(driver)
+        up(hall, A)
+        work = hall.work(A)
+        for step in range(100):
+            hall.tick(240)
+            hall.ask(A, Beat(work.trial, step + 1))
+        assert hall.ended == []
+        assert hall.ask(A, report(work, 1)) is Verdict.GO

@@ -24,7 +24,7 @@ from ablate.sweep.disk import check_disk, sizes
 from ablate.sweep.driver import Driver, DriverError
 from ablate.sweep.inline import run_inline
 from ablate.sweep.run import run_sweep
-from ablate.sweep.storage import SweepStorage, begin_here, storing
+from ablate.sweep.storage import SweepStorage, begin_here, has_begun, storing
 from ablate.train import Trainer, World
 from ablate.trial import CheckpointError, EpochReport
 from ablate.trial.checkpoint import save_checkpoint
@@ -110,6 +110,18 @@ def test_another_machine_with_an_empty_folder_goes_on_to_the_same_end(url: str, 
     (resumed,) = (e for e in events if e["event"] == "resumed")
     assert list(resumed["epochs"].values()) == [3], "it went on from the checkpoint that the other wrote"
     replay(events)
+
+
+def test_a_sweep_has_begun_wherever_the_storage_has_it_and_its_file_comes_here(
+    url: str, tmp_path: Path
+) -> None:
+    assert not has_begun(tmp_path / "a/s", url)
+    run_stored(tmp_path / "a", url, resuming=False)
+    assert has_begun(tmp_path / "a/s", url)
+    assert has_begun(tmp_path / "a/s", None)
+    assert not has_begun(tmp_path / "b/s", None)
+    assert has_begun(tmp_path / "b/s", url)
+    assert (tmp_path / "b/s/sweep.json").read_bytes() == (tmp_path / "a/s/sweep.json").read_bytes()
 
 
 def test_artifacts_of_trials_that_ran_elsewhere_are_brought_here_and_weights_are_not(

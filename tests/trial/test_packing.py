@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.data import dataset
+from ablate.machine import cpu_model
 from ablate.spec import identity
 from ablate.spec.draw import lookup
 from ablate.spec.identity import code_digest, spec_hash
@@ -194,9 +196,10 @@ def test_the_one_alone_holds_the_images_of_two_seeds_as_a_slot_does(
         def poll(self) -> bool:
             return True
 
+    make = partial(TrialRun, cache=cache, device=CPU, threads=1)
     for trials, seeds in ((1, [0, 1]), (2, [])):
         held.clear()
-        packing._copy(Pipe(), small(), CPU, cache, 1, 0.0, trials)
+        packing._copy(Pipe(), small(), CPU, make, 0.0, trials)
         assert held == seeds
 
 
@@ -212,7 +215,7 @@ def dies(*_: Any) -> None:
 
 def test_a_copy_that_is_killed_is_a_failure_and_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "_copy", dies)
-    found = packing._together(2, small(), CPU, Path(), 1, 0.1)
+    found = packing._together(2, small(), CPU, TrialRun, 0.1)
     assert found == Measured(2, 0.0, 0, "a process was killed, as the kernel does when main memory runs out")
 
 
@@ -285,6 +288,8 @@ def test_the_share_of_a_gpu_stands_beside_the_identity(cache: Path, tmp_path: Pa
     assert (timing["packed"]["gpus"], timing["alone"]["gpus"]) == (0.25, 0.0)
     assert "(0.35 of 0.25 of cpu)" in timing["packed"]["images"]
     assert "(0.35 of cpu)" in timing["alone"]["images"]
+    assert (timing["alone"]["cpu"], timing["alone"]["machines"]) == (cpu_model(), 1)
+    assert cpu_model()
     assert found["packed"] == found["alone"]
 
 

@@ -1,0 +1,116 @@
+"""Files of trials on a node that does not share the sweep's folder: to the driver's machine and back."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablate.ledger import StoreError
+from ablate.sweep import parcels
+from ablate.sweep.messages import Failed, Finish, NoCheckpoint, Save, SlotPlan, Start, Step, Work
+from ablate.sweep.parcels import Order, Parcels, carry_out, shares_folder, within_reach
+from ablate.sweep.worker import Worker
+from ablate.train import World
+from ablate.trial import Checkpoint
+from tests.sweep.fakes import FakeTrial
+from tests.sweep.test_ray_worker import plan, spec
+
+
+class Machines:
+    """The driver's, and a node's, which has another folder where the driver has that of the sweep."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.driver, self.node = root / "driver", root / "node"
+        for folder in (self.driver, self.node):
+            folder.mkdir()
+        monkeypatch.setattr(parcels.Post, "find", lambda _name: self)
+
+    def ask(self, _address: str, order: Order) -> Any:
+        return carry_out(self.driver, order)
+
+    @property
+    def plan(self) -> SlotPlan:
+        return replace(plan(self.node, FakeTrial), scratch=self.node / ".ray-1", carry=True)
+
+    def worker(self) -> Worker:
+        """In a process of its own, on the node."""
+        return Worker(within_reach(self.plan), World.single(), "slot-0", "node", None)
+
+    def work(self, checkpoint: Checkpoint | None = None) -> Work:
+        folder = self.node / "trials" / "t0000"
+        return Work("t0000", spec(), "search", "search", folder, checkpoint, 1, hand_out=1)
+
+    def names(self) -> set[str]:
+        return {p.relative_to(self.driver).as_posix() for p in self.driver.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    return Machines(tmp_path, monkeypatch)
+
+
+def test_a_node_without_the_folder_has_its_checkpoints_and_artifacts_carried(machines: Machines) -> None:
+    first = machines.worker()
+    assert first.run(Start(machines.work())) is False
+    first.run(Step())
+    saved = first.run(Save(machines.work().checkpoints))
+    assert saved.path == str(machines.node / "trials/t0000/1-1/epoch-0001.pt"), "as the driver names it"
+    assert machines.names() == {"trials/t0000/1-1/epoch-0001.pt"}
+    shutil.rmtree(machines.node / "trials")  # the trial goes on on another such node
+    second = machines.worker()
+    assert second.run(Start(machines.work(saved))) is False
+    assert second.run(Step()).metrics["restored"] == 1
+    assert second.run(Finish()) != {}
+    assert {"trials/t0000/metrics.json", "trials/t0000/log.txt"} <= machines.names()
+
+
+def test_a_node_that_shares_the_folder_uses_it(machines: Machines) -> None:
+    assert not shares_folder(machines.plan)
+    machines.plan.scratch.mkdir()
+    (machines.plan.scratch / "driver").write_text("another run's")
+    assert not shares_folder(machines.plan), "a folder of that name is not yet the same"
+    (machines.plan.scratch / "driver").write_text(machines.plan.run)
+    assert shares_folder(machines.plan)
+    assert within_reach(machines.plan) == machines.plan
+
+
+def test_a_checkpoint_that_the_driver_does_not_have_is_reported(machines: Machines) -> None:
+    gone = Checkpoint(1, str(machines.node / "trials/t0000/1-1/epoch-0001.pt"), "0")
+    answer = machines.worker().run(Start(machines.work(gone)))
+    assert isinstance(answer, NoCheckpoint)
+    assert "is gone" in answer.reason
+
+
+def test_a_driver_that_cannot_write_halts_the_sweep_and_fails_no_trial(machines: Machines) -> None:
+    worker = machines.worker()
+    worker.run(Start(machines.work()))
+    worker.run(Step())
+    (machines.driver / "trials").write_text("in the way")
+    failed = worker.run(Save(machines.work().checkpoints))
+    assert isinstance(failed, Failed)
+    assert failed.state == "HALTED"
+    assert "on the driver's machine" in failed.reason
+
+
+def test_nothing_outside_the_folder_is_read_or_written(machines: Machines) -> None:
+    outside = machines.driver.parent / "secret"
+    outside.write_text("secret")
+    for order in (Order("get", "../secret"), Order("put", "../secret", b"x"), Order("delete", "../secret")):
+        done = carry_out(machines.driver, order)
+        assert (done.data, "leads out of" in done.problem) == (None, True)
+    assert outside.read_text() == "secret"
+    with pytest.raises(ValueError, match="not in the subpath"):
+        Parcels("post", machines.node).upload([outside])
+
+
+def test_a_problem_of_the_driver_is_an_error_of_the_store(machines: Machines) -> None:
+    file = machines.node / "a.json"
+    file.write_text("{}")
+    machines.driver.rmdir()
+    machines.driver.write_text("in the way")
+    with pytest.raises(StoreError, match="on the driver's machine"):
+        Parcels("post", machines.node).upload([file])
