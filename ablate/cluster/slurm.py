@@ -21,7 +21,7 @@ from ablate.cluster.kind import ClusterError, Submission
 
 _PREFIX = "ablate-"  # of the names of jobs
 _OPTION = re.compile(r"[a-z][a-z-]*")
-_OVER = (
+OVER = (  # states of jobs that come to no other
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
     "TIMEOUT",
 )  # fmt: skip
@@ -45,7 +45,7 @@ class Job:
 
     @property
     def over(self) -> bool:
-        return self.state in _OVER
+        return self.state in OVER
 
     def __str__(self) -> str:
         return f"{self.id} {self.name} {self.state} {self.elapsed} on {self.nodes} node(s) {self.where}"
@@ -119,14 +119,14 @@ class SlurmCluster:
                     said = output.read()
                 read += len(said)
                 yield decoder.decode(said)
-            if state in (*_OVER, _FORGOTTEN) or not follow:
+            if state in (*OVER, _FORGOTTEN) or not follow:
                 break
             time.sleep(_LOOK)
         if state == "CANCELLED":
             raise ClusterError(f"job {job.id} was cancelled; submit the sweep again and it goes on")
         if state == _FORGOTTEN:
             raise ClusterError(f"Slurm has forgotten how job {job.id} ended; see `ablate status {name}`")
-        if state in _OVER and state != "COMPLETED":
+        if state in OVER and state != "COMPLETED":
             raise ClusterError(f"job {job.id} ended as {state}; its last words are above, and in {file}")
 
 

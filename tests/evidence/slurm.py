@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablate.cluster.slurm import OVER
 from ablate.ledger import Ledger
 from ablate.spec.changes import changed
 from ablate.spec.sweep import SweepSpec
@@ -41,7 +42,6 @@ PLAIN = sweep(
     scheduler={"kind": "none"},
 )
 BATCH = SweepSpec.model_validate(changed(PLAIN.as_dict(), {"base.optim.epochs": EPOCHS}))
-UNDER_WAY = ("PENDING", "RUNNING", "COMPLETING")
 BOTH = ("nodes=2", "cpus-per-task=1")  # one trial at a time on each node
 ONE = ("nodes=1", "cpus-per-task=2")
 
@@ -184,7 +184,7 @@ def run(site: Site, name: str) -> tuple[Cell, Going]:
         error = str(found).partition("\n")[0]
         print(f"{name}: {error}\n{log_of(site, going)[-3000:]}", flush=True)
         site.ablate("down", SCRIPT, "--yes")
-        until(lambda: site.slurm.job(going.id)["JobState"] not in UNDER_WAY, f"job {going.id} was to leave")
+        until(lambda: site.slurm.job(going.id)["JobState"] in OVER, f"job {going.id} was to leave")
     return Cell(fault.words, [Case(runs, BATCH.name, reference(site))], error=error), going
 
 
@@ -213,7 +213,7 @@ def follow(site: Site, going: Going, strike: Strike | None) -> None:
             if going.saved is None and going.struck is not None:
                 going.saved = time.monotonic() - going.struck
             keep(going.ledger, going.runs)
-        return going.state not in UNDER_WAY
+        return going.state in OVER
 
     until(over, f"job {going.id} was to end", PATIENCE, lambda: log_of(site, going)[-3000:])
     if strike and going.struck is None:
