@@ -10,6 +10,8 @@
 #
 # Remove it: clusters/gcp-account.sh --remove PROJECT REGION
 # The bucket stays, because results are in it: gcloud storage rm --recursive gs://my-sweeps
+# So do the roles ablateLaunch and ablateWorkers, which nobody has then: Google would keep the names of deleted
+# ones for weeks, and they could not be made again.
 set -euo pipefail
 
 fail() { printf 'gcp-account: %s\n' "$*" >&2; exit 1; }
@@ -24,13 +26,16 @@ if $remove; then needed=2; else needed=4; fi
 project="$1" region="$2"
 
 if $remove; then
-  g compute firewall-rules delete ablate-ssh ablate-among
-  g compute networks subnets delete ablate --region "$region"
-  g compute networks delete ablate
-  for name in ablate-head ablate-worker ray-autoscaler-sa-v1; do
-    g iam service-accounts delete "$(account "$name")"
+  for rule in ablate-ssh ablate-among; do
+    ! there compute firewall-rules describe "$rule" || g compute firewall-rules delete "$rule"
   done
-  for role in ablateLaunch ablateWorkers; do g iam roles delete "$role"; done
+  ! there compute networks subnets describe ablate --region "$region" ||
+    g compute networks subnets delete ablate --region "$region"
+  ! there compute networks describe ablate || g compute networks delete ablate
+  for name in ablate-head ablate-worker ray-autoscaler-sa-v1; do
+    ! there iam service-accounts describe "$(account "$name")" ||
+      g iam service-accounts delete "$(account "$name")"
+  done
   exit 0
 fi
 
@@ -76,8 +81,8 @@ role() {
     g iam roles create "$1" --permissions "$2"
   fi
 }
-role ablateLaunch compute.disks.create,compute.instances.get,compute.instances.list,compute.subnetworks.use,\
-compute.subnetworks.useExternalIp,compute.zoneOperations.get
+role ablateLaunch compute.disks.create,compute.disks.setLabels,compute.instances.get,compute.instances.list,\
+compute.subnetworks.use,compute.subnetworks.useExternalIp,compute.zoneOperations.get
 role ablateWorkers compute.instances.create,compute.instances.delete,compute.instances.setLabels,\
 compute.instances.setMetadata,compute.instances.setServiceAccount,compute.instances.setTags
 g projects add-iam-policy-binding "$project" --member "serviceAccount:$(account ablate-head)" \

@@ -22,6 +22,7 @@ from ablate.spec import load_sweep
 from ablate.spec.yaml_file import dump_yaml
 
 _RAYJOBS = "rayjobs.ray.io"
+_IN_VAIN = ("Failed", "ValidationFailed")  # phases of a RayJob that does nothing more
 _LOOK = 2.0  # seconds between looks at a RayJob's status
 _COLUMNS = {
     _RAYJOBS: "JOB:.metadata.name,STATE:.status.jobStatus,CLUSTER:.status.jobDeploymentStatus,"
@@ -200,7 +201,7 @@ def _phase(job: Manifest) -> str:
 
 
 def _over(job: Manifest) -> bool:
-    return _phase(job) in ("Complete", "Failed")
+    return _phase(job) in ("Complete", *_IN_VAIN)
 
 
 def _failure(job: Manifest) -> str:
@@ -208,7 +209,7 @@ def _failure(job: Manifest) -> str:
     status = job.get("status", {})
     if status.get("jobStatus") == "STOPPED":
         return "was stopped; submit the sweep again and it goes on"
-    if status.get("jobStatus") == "FAILED" or _phase(job) == "Failed":
+    if status.get("jobStatus") == "FAILED" or _phase(job) in _IN_VAIN:
         said = [status.get(key) for key in ("reason", "message")]
         return f"failed: {': '.join(filter(None, said)) or 'see above'}"
     return ""

@@ -26,6 +26,7 @@ PART = "app.kubernetes.io/part-of=ablate"  # the label of all that is ours
 SWEEP = "ablate/sweep"  # a label: the sweep's name, as Kubernetes takes it
 _FILE, _COMMAND = "sweep.yaml", "command"  # in the ConfigMap; the RayJob's entrypoint runs the latter
 _PROJECT = "~/ablate"  # in the image
+_UNLIMITED = 2**31 - 1  # what Kubernetes takes for a group that does not say how many
 _LONGEST = 40  # of a sweep's name: the operator adds to it, and 63 is the limit of Kubernetes
 
 Manifest = dict[str, Any]
@@ -50,11 +51,11 @@ class KubeFile:
         """What there is for trials at most."""
         cluster = self.job["spec"]["rayClusterSpec"]
         head = Offer("head", 1, _resources(cluster["headGroupSpec"]))
-        groups = cluster.get("workerGroupSpecs", [])
-        return [
-            head,
-            *(Offer(group["groupName"], group["maxReplicas"], _resources(group)) for group in groups),
+        workers = [
+            Offer(group["groupName"], group.get("maxReplicas", _UNLIMITED), _resources(group))
+            for group in cluster.get("workerGroupSpecs", [])
         ]
+        return [head, *workers]
 
     @property
     def keeps_runs(self) -> bool:

@@ -26,12 +26,14 @@ def too_large(wanted: Resources, offers: Sequence[Offer], *, most: int | None = 
     A worker never spans nodes.
     """
     gpus = 1.0 if wanted.gpus == "auto" else wanted.gpus  # measured on a whole one
-    fitting = [_places(offer, wanted.cpus, gpus) for offer in offers for _ in range(offer.count)]
+    enough = wanted.workers  # nodes of a kind: one that fits has a place for one at least
+    fitting = [_places(o, wanted.cpus, gpus) for o in offers for _ in range(min(o.count, enough))]
     room = sum(sorted(fitting, reverse=True)[:most])
     if room >= wanted.workers:
         return None
     has = "; ".join(f"{o.name}: {o.count} x {_in_words(o.resources)}" for o in offers if o.count)
-    limit = "" if most is None or most >= len(fitting) else f", at most {most} of them together"
+    limited = most is not None and most < sum(o.count for o in offers)
+    limit = f", at most {most} of them together" if limited else ""
     return (
         f"a trial needs {wanted.workers} worker(s) of {wanted.cpus} CPU(s) and {gpus:g} GPU(s) each, but "
         f"there is room for {room:g} ({has or 'no nodes'}{limit}); lower resources.workers, resources.cpus "

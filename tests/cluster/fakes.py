@@ -93,7 +93,7 @@ class FakeRay:
 
     @property
     def calls(self) -> list[dict[str, Any]]:
-        lines = self._calls.read_text().splitlines() if self._calls.exists() else []
+        lines = self._calls.read_text().split("\n")[:-1] if self._calls.exists() else []
         return [json.loads(line) for line in lines]
 
     @property

@@ -48,6 +48,8 @@ NETWORK = "10.77.0"
 OPERATOR = "laptop"
 PRIVATE = (Path("/tmp"), Path("/var/tmp"), Path("/var/log"), Path("/var/spool"), HOME)
 SSHD = "/usr/sbin/sshd"  # it insists on its whole path
+START_SSHD = f"""{SSHD} -f /run/host/sshd_config -E /run/sshd.log
+until (: </dev/tcp/127.0.0.1/22) 2>/dev/null; do sleep .05; done"""
 _PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NEEDED = ("ip", "mount", "nsenter", "setpriv", "ssh", "ssh-keygen", "unshare", SSHD)
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--mount-proc", "--kill-child")
@@ -299,7 +301,7 @@ class Layout:
             "ip link set lo up",
             f"ip address add {host.address}/24 dev eth0",
             "ip link set eth0 up",
-            "" if host.name == OPERATOR else f"{SSHD} -f /run/host/sshd_config -E /run/sshd.log",
+            "" if host.name == OPERATOR else START_SSHD,
             "sleep infinity >/dev/null &",
             "echo up; wait",
         ]

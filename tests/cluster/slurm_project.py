@@ -85,6 +85,6 @@ class Project:
     def said(self, who: str, what: str = "") -> list[dict[str, Any]]:
         """What `ray` or `ablate` has said by now, in order."""
         file = self.folder / "said.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text().split("\n")[:-1] if file.exists() else []  # the last may yet be written
         found = [json.loads(line) for line in lines]
         return [each for each in found if each["who"] == who and what in ("", each["what"])]

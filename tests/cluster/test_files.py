@@ -245,6 +245,12 @@ def test_what_is_not_known_of_a_node_is_not_held_against_a_trial() -> None:
     assert too_large(Resources(cpus=8, gpus=1.0), [Offer("small", 1, {"CPU": 8}, all_named=False)]) is None
 
 
+def test_there_may_be_any_number_of_nodes() -> None:
+    endless = [Offer("any", 2**31 - 1, {"CPU": 1})]
+    assert too_large(Resources(workers=3), endless) is None
+    assert "any: 2147483647 x 1 CPUs" in str(too_large(Resources(cpus=2), endless))
+
+
 def test_fractions_of_gpus_share_one_and_auto_needs_a_whole_one() -> None:
     node = [Offer("gpu", 1, {"CPU": 8, "GPU": 1})]
     assert too_large(Resources(gpus=0.25, cpus=2), node) is None

@@ -196,6 +196,8 @@ def test_the_account_gets_a_closed_network_and_narrow_identities(tmp_path: Path)
     granted = [call for call in calls if call.startswith("iam roles create")]
     assert granted
     assert not any("*" in call or "setIamPolicy" in call for call in granted)
+    assert TYPES["gpu"]["node_config"]["disks"][0]["initializeParams"]["labels"]
+    assert any("compute.disks.setLabels" in call for call in granted), "the head makes disks that have labels"
 
 
 def test_run_again_it_makes_nothing_twice_but_moves_the_address(tmp_path: Path) -> None:
@@ -212,12 +214,18 @@ def test_an_address_that_is_open_to_many_is_refused(tmp_path: Path) -> None:
     assert calls == []
 
 
-def test_what_it_made_it_removes_but_not_the_results(tmp_path: Path) -> None:
+def test_what_it_made_it_removes_but_not_the_results_and_the_roles(tmp_path: Path) -> None:
     _, made = account(tmp_path, "mine", "us-central1", "my-sweeps", "203.0.113.7/32")
-    _, removed = account(tmp_path, "--remove", "mine", "us-central1")
+    _, removed = account(tmp_path, "--remove", "mine", "us-central1", there="ablate autoscaler")
     gone = " ".join(removed)
     for call in made:
         words = call.split()
-        if "create" in words and "storage" not in words:
+        if "create" in words and not {"storage", "roles"} & set(words):
             assert words[words.index("create") + 1] in gone, call
-    assert not any("storage" in call for call in removed)
+    assert not any("storage" in call or "roles" in call for call in removed)
+
+
+def test_a_removal_that_was_cut_short_goes_on(tmp_path: Path) -> None:
+    done, removed = account(tmp_path, "--remove", "mine", "us-central1", there="ablate-worker")
+    assert done.returncode == 0, done.stderr
+    assert [call.split("@")[0] for call in removed] == ["iam service-accounts delete ablate-worker"]

@@ -200,6 +200,16 @@ def test_what_no_pod_has_room_for_is_refused_at_once(kubectl: Kubectl, submissio
         KubeCluster(FILE, [most]).submit(submission, dry_run=False)
 
 
+def test_a_group_that_names_no_most_has_room(
+    tmp_path: Path, kubectl: Kubectl, submission: Submission
+) -> None:
+    text = FILE.read_text()
+    assert text.count("        maxReplicas: 8\n") == 1
+    file = write(tmp_path / "mine.yaml", text.replace("        maxReplicas: 8\n", ""))
+    assert KubeCluster(file).submit(submission, dry_run=False) == "tiny-1"
+    assert kubectl.calls
+
+
 def test_a_dry_run_shows_the_manifests_and_asks_kubectl_nothing(
     kubectl: Kubectl, submission: Submission, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,6 +288,14 @@ def test_logs_end_with_why_it_failed(kubectl: Kubectl, submission: Submission) -
     assert next(lines) == "one\n"
     with pytest.raises(ClusterError, match="tiny-1 failed: AppFailed"):
         next(lines)
+
+
+def test_a_job_that_the_operator_refuses_is_over(kubectl: Kubectl, submission: Submission) -> None:
+    refused = {"jobDeploymentStatus": "ValidationFailed", "reason": "ValidationFailed", "message": "old Ray"}
+    cluster = sent(kubectl, submission, refused)
+    with pytest.raises(ClusterError, match="tiny-1 failed: ValidationFailed: old Ray"):
+        list(cluster.logs("tiny", follow=True))
+    assert cluster.submit(submission, dry_run=False) == "tiny-2"
 
 
 def test_logs_before_there_are_any_say_so(kubectl: Kubectl, submission: Submission) -> None:

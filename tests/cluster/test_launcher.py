@@ -13,7 +13,6 @@ import time
 import zipfile
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ablate.cluster import package
@@ -392,15 +391,15 @@ def test_equal_projects_make_equal_archives_which_keep_what_can_be_run(tmp_path:
 # --- the tunnel -------------------------------------------------------------------------------------------
 
 
-def test_a_head_that_does_not_answer_is_given_up_and_the_forwarder_ends() -> None:
+def test_a_head_that_does_not_answer_is_given_up_and_the_forwarder_ends(tmp_path: Path) -> None:
+    forwarder = tmp_path / "pid"
+    script = f"echo $$ >{forwarder}; echo connecting; exec sleep 599"
     with (
         pytest.raises(ClusterError, match=r"does not answer on its loopback port 8265.*\nconnecting"),
-        tunnel(lambda _: ["sh", "-c", "echo connecting; exec sleep 599"], patience=0.5),
+        tunnel(lambda _: ["sh", "-c", script], patience=5),
     ):
         pass
-    assert [
-        child.cmdline() for child in psutil.Process().children(recursive=True) if "599" in child.cmdline()
-    ] == []
+    wait_until_gone(int(forwarder.read_text()))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])

@@ -85,9 +85,9 @@ def _look(folder: Path) -> Seen:
         ports = {each.port for each in found.listeners if each.protocol == "tcp"}
         of_jobs = [port for port in ports if _ask(port, "")]
         for who, token in tokens.items():
-            found.jobs[who] = {_ask(port, token) for port in of_jobs}
+            found.jobs[who] = {_ask(port, token, patience=30) for port in of_jobs}
         for who in ("nobody", "a wrong token"):
-            found.submitted[who] = {_ask(port, tokens[who], JOB) for port in of_jobs}
+            found.submitted[who] = {_ask(port, tokens[who], JOB, patience=30) for port in of_jobs}
         address = (folder / WAITING).read_text()
         trying = {who: _connect(address, folder / who) for who in ("stranger", "impostor", "home")}
         found.connected = {who: _became(attempt) for who, attempt in trying.items()}
@@ -110,7 +110,7 @@ def _user(home: Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), **more}
 
 
-def _ask(port: int, token: str, body: bytes | None = None) -> int:
+def _ask(port: int, token: str, body: bytes | None = None, patience: float = 10) -> int:
     """List the jobs, or submit one, at a port; the status, 0 if what listens there knows of no jobs: it does
     not speak HTTP, or tells the same metrics whatever it is asked."""
     header = {"Authorization": f"Bearer {token}"} if token else {}
@@ -118,7 +118,7 @@ def _ask(port: int, token: str, body: bytes | None = None) -> int:
         f"http://127.0.0.1:{port}/api/jobs/", body, {**header, "Content-Type": "application/json"}
     )
     try:
-        with urlopen(request, timeout=3) as answer:
+        with urlopen(request, timeout=patience) as answer:
             return int(answer.status) if answer.headers.get_content_type() == "application/json" else 0
     except HTTPError as error:
         return error.code

@@ -274,7 +274,7 @@ def test_a_node_that_is_told_of_the_pre_emption_passes_it_on(
     [node] = [p for p in psutil.Process(job.process.pid).children() if p.cmdline()[:2] == ["bash", "-c"]]
     node.send_signal(signal.SIGTERM)
     told = project.folder / "told"
-    job.until(told.exists)
+    job.until(lambda: told.exists() and told.read_text().endswith("\n"))
     assert told.read_text() == f"--signal=USR1 --batch {job.number + 1}\n"
     job.until(lambda: len(project.said("ray", "asked")) >= 2)  # it looks each second if the head is there
     assert node.is_running()
