@@ -15,7 +15,7 @@ from typing import Any
 SCRIPT = Path(__file__).parents[2] / "clusters" / "slurm.sbatch"
 _PROGRAM = f"""\
 #!{sys.executable} -I
-import json, os, socket, sys, time
+import json, os, signal, socket, sys, time
 from pathlib import Path
 
 def say(what, **more):
@@ -59,6 +59,9 @@ token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
 modes = [path.stat().st_mode & 0o777 for path in (token.parent, token)]
 Path("token").write_text(token.read_text())
 say("began", words=sys.argv[1:], environment=dict(os.environ), modes=modes)
+if Path("be-terminated").exists():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    os.kill(os.getpid(), signal.SIGTERM)
 while not Path("finish").exists():
     time.sleep(0.02)
 sys.exit(int(Path("finish").read_text()))

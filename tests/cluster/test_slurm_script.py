@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,6 +35,15 @@ exec "$@"
 """,
     "scancel": 'echo "$*" >>told',
 }
+
+
+SLOW_TO_SWEEP = f"""#!/bin/sh
+case "$*" in *" ablate sweep "*)
+  touch waits
+  while [ -e slow-python ]; do sleep 0.02; done ;;
+esac
+exec {sys.executable} "$@"
+"""
 
 
 class Job:
@@ -204,6 +214,29 @@ def test_a_notice_while_ray_starts_is_heard(project: Project, start: Callable[..
     assert job.ends() == 1
     assert job.requeued()
     assert not project.said("ablate")
+
+
+def test_a_notice_while_the_sweep_is_started_is_heard(project: Project, start: Callable[..., Job]) -> None:
+    python, slow, waits = (project.folder / name for name in (".venv/bin/python", "slow-python", "waits"))
+    slow.touch()
+    python.unlink()
+    python.write_text(SLOW_TO_SWEEP)
+    python.chmod(0o755)
+    job = start()
+    job.until(waits.exists)
+    job.process.send_signal(signal.SIGUSR1)
+    job.until(lambda: "running trials save" in job.log)
+    slow.unlink()
+    assert job.ends() in (1, 130)  # it was interrupted, as `ablate` or before it was that
+    assert job.requeued()
+    assert not job.left()
+
+
+def test_a_sweep_that_is_terminated_ends_the_job(project: Project, start: Callable[..., Job]) -> None:
+    (project.folder / "be-terminated").touch()
+    job = start()
+    assert job.ends() == 143
+    assert not job.left()
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
