@@ -364,9 +364,10 @@ def _load() -> Callable[..., None]:
                 kernel.compile(_SIGNATURE)
                 return kernel  # type: ignore[no-any-return]
             kept = _kept(kernel)
-            if kept is None:
-                _compile_elsewhere()
-                kept = _kept(kernel)
+            for _ in range(3):  # numba's index has no lock: another process may write over what is new in it
+                if kept is None:
+                    _compile_elsewhere()
+                    kept = _kept(kernel)
             if kept is None:
                 raise DataError("the compiled views were not kept; set NUMBA_CACHE_DIR to another folder")
             kernel.add_overload(kept)

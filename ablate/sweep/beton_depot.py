@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from ablate.sweep.datasets import LOOK, Moved, NotDelivered, Shelf, Supply
 BLOCK = 8 * 2**20  # bytes
 AHEAD = 2  # blocks on their way to one node
 CALLS = 8  # that the depot answers at a time
+FIRST_LOOK = 0.05  # seconds until one asks again whether the depot has done it; twice as long each time
 SILENCE = 120.0  # seconds without a block after which the way is taken to be cut
 
 
@@ -80,8 +82,11 @@ class BetonDepot:
 
     def _done(self, method: str, about: Any, moved: Moved) -> Any:
         """What the depot answers once it has done it; it says None while it still works."""
+        pause = FIRST_LOOK
         while (found := self._wait(getattr(self._find(), method).remote(about), moved)) is None:
             moved()
+            time.sleep(pause)
+            pause = min(2 * pause, LOOK)
         return found
 
     def _find(self) -> Any:
@@ -176,10 +181,9 @@ class _Keeper:
             if key not in self._work:
                 self._work[key] = pool.submit(work, about)
             future = self._work[key]
-        try:
-            found = future.result(timeout=LOOK)
-        except TimeoutError:
+        if not future.done():
             return None
+        found = future.result()
         if isinstance(found, _Refused):
             with self._mutex:
                 self._work.pop(key, None)

@@ -82,7 +82,8 @@ class Leases:
 
     Where there is an autoscaler (``want``: see ``want_group``), it has to hear of gangs that have no place,
     or it never brings nodes for them. So for whoever is refused a placement group waits in its stead; when
-    that one has found its place it is removed, and its holder has the lease.
+    that one has found its place it is removed, and its holder has the lease. Until the holder's gang is up
+    no other stands in wait: Ray would put it on the place that has just been granted.
     """
 
     workers: int
@@ -104,9 +105,11 @@ class Leases:
         if avoid or self._wanted.get(holder) not in placed:
             others = {group for other, group in self._wanted.items() if other != holder}
             if not self._has_room(reserved=len(others & placed), avoid=avoid):
-                if self.want is not None and holder not in self._wanted:
+                if self.want is not None and holder not in self._wanted and not self._starting:
                     self._wanted[holder] = self.want(self.workers, self._bundle)
                 return False
+        for other in [other for other, group in self._wanted.items() if group not in placed]:
+            self._unwant(other)
         self._unwant(holder)
         self._held[holder] = None
         return True
@@ -121,13 +124,18 @@ class Leases:
         self._unwant(holder)
 
     def _has_room(self, reserved: int, avoid: Sequence[str]) -> bool:
-        starting = sum(group is None for group in self._held.values())
+        starting = self._starting
         others = self.groups() - set(self._held.values()) - set(self._wanted.values())
         if not starting:  # else some of them may be those of the gangs that are starting
             for group in others:
                 self.remove(group)
         taken = self.workers * (len(self._held) + reserved + max(0, len(others) - starting))
         return places(self.nodes(avoid), cpus=self.cpus, gpus=self.gpus) - taken >= self.workers
+
+    @property
+    def _starting(self) -> int:
+        """How many have a lease whose gang is not up yet."""
+        return sum(group is None for group in self._held.values())
 
     def _unwant(self, holder: Any) -> None:
         if (group := self._wanted.pop(holder, None)) is not None:

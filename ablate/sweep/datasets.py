@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -193,7 +194,8 @@ class Supply:
         try:
             return fetch(folder, self._origins(folder.name, moved), moved)
         except NotDelivered as error:
-            built = self._build(spec, folder)
+            with _at_work(moved):
+                built = self._build(spec, folder)
             if not built:
                 raise
             return f"{built}, because {error}"
@@ -286,21 +288,36 @@ def _damage(folder: Path) -> str | None:
 
 @contextmanager
 def _held(folder: Path, moved: Moved) -> Iterator[None]:
-    """Hold its lock. What another process writes meanwhile moves this one too."""
-    lock, before = locked(folder), 0
+    """Hold its lock. Whoever has it meanwhile is alive, and is seen to be stalled if it is."""
+    lock = locked(folder)
     while True:
         try:
             lock.acquire(timeout=LOOK)
             break
         except Timeout:
-            arrived = sum(f.stat().st_size for f in folder.parent.glob(f"{folder.name}.unfinished/*"))
-            if arrived != before:
-                before = arrived
-                moved()
+            moved()
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _at_work(moved: Moved) -> Iterator[None]:
+    """Within it something is done that cannot say how far it is."""
+    over = threading.Event()
+
+    def move() -> None:
+        while not over.wait(LOOK):
+            moved()
+
+    thread = threading.Thread(target=move, name="at work", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class SuppliedTrial:

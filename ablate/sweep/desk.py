@@ -299,6 +299,7 @@ class Desk:
                 self._remarks |= {*remarks}
                 return Verdict.GO
             case Noticed(notices):
+                self._useful.add(caller)  # it would have asked, but for the notice
                 self._note(notices)
                 return Verdict.LEAVE if self._draining.is_set() or self._driver.finished else Verdict.GO
             case Worn(reason):

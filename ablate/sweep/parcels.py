@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 PARCELS = "parcels"  # the address at the post office
 _MARK = "driver"  # a file in the driver's scratch folder
 _LARGE = ".pt"  # weights and checkpoints: of no use where they were written
+PAUSES = (1.0, 5.0, 30.0)  # seconds after an attempt, when Ray does not reach the driver's machine
 _TICK = 0.5  # seconds between looks at whether all is over
 
 
@@ -56,11 +58,12 @@ def folder_served(plan: SlotPlan, post: Post) -> Iterator[None]:
     closing = threading.Event()
 
     def serve() -> None:
-        try:
-            while not closing.is_set():
+        while not closing.is_set():
+            try:
                 post.answer([(ticket, carry_out(plan.folder, o)) for ticket, o in post.take(PARCELS, _TICK)])
-        except RayError as error:  # the desk says what that means
-            log.debug("no more parcels: %s", error)
+            except Exception as error:  # one is too large, say: the others are carried all the same
+                log.warning("a parcel is lost: %s: %s", type(error).__name__, error)
+                closing.wait(_TICK)
 
     thread = threading.Thread(target=serve, name="parcels", daemon=True)
     thread.start()
@@ -121,7 +124,8 @@ class Parcels:
     """Files of the sweep in ``folder``, by the names that they have on this machine too; ``post``: the name
     of the post office.
 
-    Methods raise StoreError if the driver's machine cannot write or read them.
+    Methods raise StoreError if the driver's machine cannot write or read them, or is out of reach for
+    minutes.
     """
 
     post: str
@@ -148,7 +152,18 @@ class Parcels:
 
     def _ask(self, what: Literal["put", "get", "delete"], path: Path, data: bytes = b"") -> bytes | None:
         key = path.absolute().relative_to(self.folder).as_posix()
-        done: Done = Post.find(self.post).ask(PARCELS, Order(what, key, data))
+        done = self._carried(Order(what, key, data))
         if done.problem:
             raise StoreError(done.problem)
         return done.data
+
+    def _carried(self, order: Order) -> Done:
+        """An order may be carried out twice, which makes no difference."""
+        for pause in PAUSES:
+            try:
+                return Post.find(self.post).ask(PARCELS, order)  # type: ignore[no-any-return]
+            except RayError as error:
+                problem = f"{order.key} cannot be carried: {type(error).__name__}: {error}"
+                print(f"{problem}; next attempt in {pause:g} s", flush=True)
+                time.sleep(pause)
+        raise StoreError(problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -418,3 +419,48 @@ def test_data_that_cannot_be_built_are_the_trials_own_fault(driver: Driver, spec
     with pytest.raises(DataError) as raised:
         _ = trial.done
     assert describe_failure(raised.value).state == "FAILED"
+
+
+def test_whoever_waits_for_another_process_does_not_stand_still(
+    driver: Driver, spec: ParquetData, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "LOOK", 0.02)
+    [digest] = known(driver, spec).values()
+    moves, waiting = 0, threading.Event()
+
+    def moved() -> None:
+        nonlocal moves
+        moves += 1
+        if moves == 5:  # of which its own steps are fewer, before it waits
+            waiting.set()
+
+    node.mkdir(exist_ok=True)
+    lock = locked(node / digest)
+    lock.acquire()  # by one that has nothing to show yet
+    waiter = threading.Thread(target=lambda: supply(driver).bring(spec, moved))
+    waiter.start()
+    try:
+        assert waiting.wait(60)
+        assert not (node / digest).exists()
+    finally:
+        lock.release()
+        waiter.join()
+    assert alike(node / digest, driver.cache / digest)
+
+
+def test_whoever_builds_does_not_stand_still(
+    driver: Driver, spec: ParquetData, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "LOOK", 0.02)
+    moving, built = threading.Event(), datasets.build_in
+
+    def slowly(folder: Path, *words: Any, **more: Any) -> Any:
+        moving.clear()
+        assert moving.wait(60), "nothing moved while it was built"
+        return built(folder, *words, **more)
+
+    monkeypatch.setattr(datasets, "build_in", slowly)
+    unreachable = replace(driver, spoil=lost)
+    supply(unreachable).bring(spec, moving.set)
+    [digest] = known(driver, spec).values()
+    assert alike(node / digest, driver.cache / digest)

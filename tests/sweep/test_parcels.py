@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from ablate.ledger import StoreError
 from ablate.sweep import parcels
 from ablate.sweep.messages import Failed, Finish, NoCheckpoint, Save, SlotPlan, Start, Step, Work
-from ablate.sweep.parcels import Order, Parcels, carry_out, shares_folder, within_reach
+from ablate.sweep.parcels import Order, Parcels, carry_out, folder_served, shares_folder, within_reach
 from ablate.sweep.worker import Worker
 from ablate.train import World
 from ablate.trial import Checkpoint
@@ -25,11 +27,15 @@ class Machines:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.driver, self.node = root / "driver", root / "node"
+        self.out_of_reach = 0  # how often from now on
         for folder in (self.driver, self.node):
             folder.mkdir()
         monkeypatch.setattr(parcels.Post, "find", lambda _name: self)
 
     def ask(self, _address: str, order: Order) -> Any:
+        if self.out_of_reach > 0:
+            self.out_of_reach -= 1
+            raise ActorUnavailableError("the network is gone", None)
         return carry_out(self.driver, order)
 
     @property
@@ -94,6 +100,47 @@ def test_a_driver_that_cannot_write_halts_the_sweep_and_fails_no_trial(machines:
     assert isinstance(failed, Failed)
     assert failed.state == "HALTED"
     assert "on the driver's machine" in failed.reason
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_what_the_driver_cannot_be_reached_for_is_carried_later_or_halts_the_sweep(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(parcels, "PAUSES", (0.0,) * 3)
+    machines.out_of_reach = times
+    file = machines.node / "a.json"
+    file.write_text("{}")
+    if times < 3:
+        Parcels("post", machines.node).upload([file])
+        assert machines.names() == {"a.json"}
+    else:
+        with pytest.raises(StoreError, match=r"a\.json cannot be carried: ActorUnavailableError"):
+            Parcels("post", machines.node).upload([file])
+
+
+def test_a_parcel_that_is_lost_does_not_stop_the_others(machines: Machines) -> None:
+    class Office:
+        """Its first message cannot be read."""
+
+        taken = 0
+        answered = threading.Event()
+
+        def take(self, _address: str, _timeout: float) -> list[tuple[int, Order]]:
+            self.taken += 1
+            if self.taken == 1:
+                raise MemoryError
+            return [(7, Order("put", "b.json", b"{}"))] if self.taken == 2 else []
+
+        def answer(self, answers: list[tuple[int, Any]]) -> None:
+            if answers:
+                self.answered.set()
+
+    at_home = replace(machines.plan, scratch=machines.driver / ".ray-1")
+    at_home.scratch.mkdir()
+    office = Office()
+    with folder_served(at_home, office):  # type: ignore[arg-type]
+        assert office.answered.wait(60)
+    assert (machines.driver / "b.json").read_text() == "{}"
 
 
 def test_nothing_outside_the_folder_is_read_or_written(machines: Machines) -> None:

@@ -418,6 +418,16 @@ def test_slots_that_sit_out_leave_with_the_rest(hall: Hall) -> None:
     assert hall.desk.error is None
 
 
+def test_slots_that_a_noticed_node_takes_along_do_not_end_the_sweep(hall: Hall) -> None:
+    for life in range(4):
+        caller = Caller("slot-0", str(life))
+        assert hall.ask(caller, SlotUp("process", ())) is Verdict.GO
+        assert hall.ask(caller, Noticed(GOING)) is Verdict.GO
+        hall.desk.lost("slot-0", "its process was killed")
+        hall.tick()
+    assert hall.desk.error is None
+
+
 def test_what_a_slot_remarks_of_its_node_is_said_once(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
     for caller in (A, B):
         assert hall.ask(caller, SlotUp(caller.slot, ("host-a does not share the folder",))) is Verdict.GO
