@@ -93,6 +93,18 @@ def test_a_pre_empted_job_saves_on_all_its_nodes_makes_room_and_goes_on(site: Si
     assert not site.on_nodes(job)
 
 
+def test_a_time_limit_in_which_nothing_can_be_done_is_refused(site: Site) -> None:
+    project = site.project("hasty")
+    job = site.submit(project, "--time=4")
+    site.slurm.wait(job, "FAILED")
+    assert "a time limit of 00:04:00 leaves nothing" in (project.folder / f"ablate-{job}.log").read_text()
+    assert not project.said("ray")
+    longer = site.submit(project, "--time=5")
+    site.began(project, "ablate", 1)
+    project.finish()
+    site.slurm.wait(longer, "COMPLETED")
+
+
 def as_on_login(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
     """A method of the SlurmCluster of the script, called where Slurm's commands are."""
     program = [

@@ -103,6 +103,10 @@ class Site:
         minutes = int(time.monotonic() - job.began) // 60 + 2
         self.slurm.run("scontrol", "update", f"JobId={job.id}", f"TimeLimit={minutes}", cwd=self.project)
 
+    def unlimit(self, job: Going) -> None:
+        """The next start has time again."""
+        self.slurm.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=60", cwd=self.project)
+
     def left(self, job: Going) -> list[str]:
         """Of the token, and of Ray's folders and processes on the nodes."""
         nodes = [self.net[name] for name in NODES if self.net[name].running]
@@ -121,7 +125,8 @@ Strike = Callable[[Site, Going], object]
 
 @dataclass(frozen=True)
 class Fault:
-    """``again``: the sweep is submitted once more. ``saves``: no epoch is to be trained again."""
+    """``again``: the sweep is submitted once more. ``saves``: no epoch is to be trained again. ``heal``: what
+    is done when the job is queued again."""
 
     words: str
     options: tuple[str, ...]
@@ -129,6 +134,7 @@ class Fault:
     requeued: bool = True
     again: bool = False
     saves: bool = True
+    heal: Strike | None = None
 
 
 FAULTS = {
@@ -143,7 +149,7 @@ FAULTS = {
     ),
     "limit": Fault(
         "its time limit is moved to one to two minutes from then",
-        ONE, lambda site, job: site.limit(job),
+        ONE, lambda site, job: site.limit(job), heal=lambda site, job: site.unlimit(job),
     ),
     "cancel": Fault(
         "cancelled (`ablate cluster down`), submitted again",
@@ -179,7 +185,7 @@ def run(site: Site, name: str) -> tuple[Cell, Going]:
     runs.mkdir()
     going, error = site.submit(runs, fault.options), ""
     try:
-        follow(site, going, fault.strike)
+        follow(site, going, fault.strike, fault.heal)
         if fault.again:
             keep(going.ledger, runs)
             again = site.submit(runs, fault.options)
@@ -206,7 +212,7 @@ def log_of(site: Site, going: Going) -> str:
     return log.read_text(errors="replace") if log.exists() else "it has no log yet"
 
 
-def follow(site: Site, going: Going, strike: Strike | None) -> None:
+def follow(site: Site, going: Going, strike: Strike | None, heal: Strike | None = None) -> None:
     """Until the job is over; strike it when some of its trials are finished and others run. What each go left
     is kept when the job is queued again."""
 
@@ -220,6 +226,8 @@ def follow(site: Site, going: Going, strike: Strike | None) -> None:
             going.restarts += 1
             if going.saved is None and going.struck is not None:
                 going.saved = time.monotonic() - going.struck
+            if heal:
+                heal(site, going)
             keep(going.ledger, going.runs)
         return going.state in OVER
 
