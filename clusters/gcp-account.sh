@@ -26,6 +26,7 @@ if $remove; then needed=2; else needed=4; fi
 project="$1" region="$2"
 
 if $remove; then
+  there projects describe "$project" || fail "project $project cannot be seen; is gcloud logged in?"
   for rule in ablate-ssh ablate-among; do
     ! there compute firewall-rules describe "$rule" || g compute firewall-rules delete "$rule"
   done

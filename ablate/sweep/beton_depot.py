@@ -16,7 +16,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ BLOCK = 8 * 2**20  # bytes
 AHEAD = 2  # blocks on their way to one node
 CALLS = 8  # that the depot answers at a time
 FIRST_LOOK = 0.05  # seconds until one asks again whether the depot has done it; twice as long each time
+REFUSED = 3 * LOOK  # seconds for which a refusal holds
 SILENCE = 120.0  # seconds without a block after which the way is taken to be cut
 
 
@@ -144,6 +145,11 @@ class _Refused:
     """An answer: why there is none. An exception would reach the other side as one of Ray's."""
 
     reason: str
+    at: float = field(default_factory=time.monotonic, compare=False)
+
+
+def _is_old(found: str | _Refused) -> bool:
+    return isinstance(found, _Refused) and time.monotonic() - found.at > REFUSED
 
 
 class _Keeper:
@@ -176,18 +182,13 @@ class _Keeper:
     def _soon(
         self, key: str, pool: ThreadPoolExecutor, work: Callable[[Any], str | _Refused], about: Any
     ) -> str | _Refused | None:
-        """Its result, once it is there: begun at the first call, and again after it was refused."""
+        """Its result, once it is there: begun at the first call, and again some time after it was refused,
+        when all who waited have heard of that."""
         with self._mutex:
-            if key not in self._work:
-                self._work[key] = pool.submit(work, about)
-            future = self._work[key]
-        if not future.done():
-            return None
-        found = future.result()
-        if isinstance(found, _Refused):
-            with self._mutex:
-                self._work.pop(key, None)
-        return found
+            future = self._work.get(key)
+            if future is None or (future.done() and _is_old(future.result())):
+                future = self._work[key] = pool.submit(work, about)
+        return future.result() if future.done() else None
 
     def _build(self, spec: DataSpec) -> str | _Refused:
         try:
@@ -208,4 +209,6 @@ class _Keeper:
                 self._shelf.publish(self._cache / digest)
         except (StoreError, DataError) as error:
             return _Refused(str(error))
+        except OSError as error:  # of this node's disk
+            return _Refused(f"{type(error).__name__}: {error}")
         return ""

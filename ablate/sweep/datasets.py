@@ -288,7 +288,7 @@ def _damage(folder: Path) -> str | None:
 
 @contextmanager
 def _held(folder: Path, moved: Moved) -> Iterator[None]:
-    """Hold its lock. Whoever has it meanwhile is alive, and is seen to be stalled if it is."""
+    """Hold its lock. Whoever has it meanwhile is alive, and is waited for however long it takes."""
     lock = locked(folder)
     while True:
         try:
@@ -304,7 +304,7 @@ def _held(folder: Path, moved: Moved) -> Iterator[None]:
 
 @contextmanager
 def _at_work(moved: Moved) -> Iterator[None]:
-    """Within it something is done that cannot say how far it is."""
+    """Within it something is done that cannot say how far it is; it is never taken for a stall."""
     over = threading.Event()
 
     def move() -> None:

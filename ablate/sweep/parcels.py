@@ -60,8 +60,12 @@ def folder_served(plan: SlotPlan, post: Post) -> Iterator[None]:
     def serve() -> None:
         while not closing.is_set():
             try:
-                post.answer([(ticket, carry_out(plan.folder, o)) for ticket, o in post.take(PARCELS, _TICK)])
-            except Exception as error:  # one is too large, say: the others are carried all the same
+                for ticket, order in post.take(PARCELS, _TICK):
+                    _answer(post, ticket, plan.folder, order)
+            except RayError as error:  # the desk says what that means
+                log.debug("no parcels: %s", error)
+                closing.wait(_TICK)
+            except Exception as error:  # what came cannot be read; who sent it will be found stalled
                 log.warning("a parcel is lost: %s: %s", type(error).__name__, error)
                 closing.wait(_TICK)
 
@@ -72,6 +76,14 @@ def folder_served(plan: SlotPlan, post: Post) -> Iterator[None]:
     finally:
         closing.set()
         thread.join()
+
+
+def _answer(post: Post, ticket: int, folder: Path, order: Order) -> None:
+    done = carry_out(folder, order)
+    try:
+        post.answer([(ticket, done)])
+    except Exception as error:  # it is too large to be sent, say
+        post.answer([(ticket, Done(f"{order.key} cannot be sent: {type(error).__name__}: {error}"))])
 
 
 def carry_out(folder: Path, order: Order) -> Done:
@@ -124,8 +136,8 @@ class Parcels:
     """Files of the sweep in ``folder``, by the names that they have on this machine too; ``post``: the name
     of the post office.
 
-    Methods raise StoreError if the driver's machine cannot write or read them, or is out of reach for
-    minutes.
+    Methods raise StoreError if the driver's machine cannot write or read them, or is out of
+    reach for half a minute.
     """
 
     post: str
@@ -159,11 +171,13 @@ class Parcels:
 
     def _carried(self, order: Order) -> Done:
         """An order may be carried out twice, which makes no difference."""
-        for pause in PAUSES:
+        for pause in (*PAUSES, None):
             try:
                 return Post.find(self.post).ask(PARCELS, order)  # type: ignore[no-any-return]
             except RayError as error:
                 problem = f"{order.key} cannot be carried: {type(error).__name__}: {error}"
+                if pause is None:
+                    raise StoreError(problem) from error
                 print(f"{problem}; next attempt in {pause:g} s", flush=True)
                 time.sleep(pause)
-        raise StoreError(problem)
+        raise AssertionError("the last attempt returns or raises")

@@ -216,7 +216,7 @@ def test_an_address_that_is_open_to_many_is_refused(tmp_path: Path) -> None:
 
 def test_what_it_made_it_removes_but_not_the_results_and_the_roles(tmp_path: Path) -> None:
     _, made = account(tmp_path, "mine", "us-central1", "my-sweeps", "203.0.113.7/32")
-    _, removed = account(tmp_path, "--remove", "mine", "us-central1", there="ablate autoscaler")
+    _, removed = account(tmp_path, "--remove", "mine", "us-central1", there="projects ablate autoscaler")
     gone = " ".join(removed)
     for call in made:
         words = call.split()
@@ -225,7 +225,14 @@ def test_what_it_made_it_removes_but_not_the_results_and_the_roles(tmp_path: Pat
     assert not any("storage" in call or "roles" in call for call in removed)
 
 
+def test_nothing_is_taken_for_removed_in_a_project_that_cannot_be_seen(tmp_path: Path) -> None:
+    done, removed = account(tmp_path, "--remove", "mine", "us-central1", there="ablate")
+    assert done.returncode == 1
+    assert "project mine cannot be seen" in done.stderr
+    assert removed == []
+
+
 def test_a_removal_that_was_cut_short_goes_on(tmp_path: Path) -> None:
-    done, removed = account(tmp_path, "--remove", "mine", "us-central1", there="ablate-worker")
+    done, removed = account(tmp_path, "--remove", "mine", "us-central1", there="projects ablate-worker")
     assert done.returncode == 0, done.stderr
     assert [call.split("@")[0] for call in removed] == ["iam service-accounts delete ablate-worker"]

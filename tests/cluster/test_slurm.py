@@ -61,6 +61,7 @@ def test_near_its_time_limit_a_job_is_queued_again_and_goes_on(site: Site) -> No
     assert secret.is_dir()
     assert len(site.on_nodes(job)) == 1
     site.slurm.run("scancel", "--signal=USR1", "--batch", job)  # as Slurm does near the time limit
+    until(lambda: project.said("ablate", "SIGINT"), "the sweep was to be interrupted")
     project.finish()
     site.slurm.wait(job, "COMPLETED", restarts=1)
     assert [said["what"] for said in project.said("ablate")] == ["began", "SIGINT", "began"]
@@ -97,7 +98,7 @@ def test_a_time_limit_in_which_nothing_can_be_done_is_refused(site: Site) -> Non
     project = site.project("hasty")
     job = site.submit(project, "--time=4")
     site.slurm.wait(job, "FAILED")
-    assert "a time limit of 00:04:00 leaves nothing" in (project.folder / f"ablate-{job}.log").read_text()
+    assert "a time limit of 00:04:00 leaves little" in (project.folder / f"ablate-{job}.log").read_text()
     assert not project.said("ray")
     longer = site.submit(project, "--time=5")
     site.began(project, "ablate", 1)

@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from ablate.data.manifest import MANIFEST, Manifest, Piece, manifest_of
 from ablate.durable import FULL
 from ablate.ledger import Store, StoreError
 from ablate.spec.data import DataSpec, ParquetData
-from ablate.sweep import datasets
+from ablate.sweep import beton_depot, datasets
 from ablate.sweep.beton_depot import _Keeper, _Refused
 from ablate.sweep.datasets import Moved, NotDelivered, Shelf, Supply, supplied
 from ablate.sweep.storage import SweepStorage
@@ -356,10 +357,21 @@ def test_the_driver_builds_and_uploads_what_a_node_asks_for(
     assert "data.train is 1000" in refused.reason
 
 
+def test_a_refusal_is_heard_by_all_who_wait_and_then_tried_again(
+    tmp_path: Path, spec: ParquetData, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = _Keeper(tmp_path / "new", Shelf(store), 1, Path.cwd())
+    greedy = spec.model_copy(update={"train": 1000})
+    first = until(lambda: keeper.named(greedy))
+    assert keeper.named(greedy) is first
+    monkeypatch.setattr(beton_depot, "REFUSED", 0.0)
+    assert until(lambda: keeper.named(greedy)) is not first
+
+
 def until(ask: Callable[[], Any]) -> Any:
     """What is answered at last: None means that it is still at work."""
     while (found := ask()) is None:
-        pass
+        time.sleep(0.01)
     return found
 
 

@@ -6,7 +6,7 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ray.exceptions import ActorUnavailableError
@@ -14,7 +14,7 @@ from ray.exceptions import ActorUnavailableError
 from ablate.ledger import StoreError
 from ablate.sweep import parcels
 from ablate.sweep.messages import Failed, Finish, NoCheckpoint, Save, SlotPlan, Start, Step, Work
-from ablate.sweep.parcels import Order, Parcels, carry_out, folder_served, shares_folder, within_reach
+from ablate.sweep.parcels import Done, Order, Parcels, carry_out, folder_served, shares_folder, within_reach
 from ablate.sweep.worker import Worker
 from ablate.train import World
 from ablate.trial import Checkpoint
@@ -102,7 +102,7 @@ def test_a_driver_that_cannot_write_halts_the_sweep_and_fails_no_trial(machines:
     assert "on the driver's machine" in failed.reason
 
 
-@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("times", [3, 4])
 def test_what_the_driver_cannot_be_reached_for_is_carried_later_or_halts_the_sweep(
     machines: Machines, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -110,7 +110,7 @@ def test_what_the_driver_cannot_be_reached_for_is_carried_later_or_halts_the_swe
     machines.out_of_reach = times
     file = machines.node / "a.json"
     file.write_text("{}")
-    if times < 3:
+    if times < 4:
         Parcels("post", machines.node).upload([file])
         assert machines.names() == {"a.json"}
     else:
@@ -120,27 +120,35 @@ def test_what_the_driver_cannot_be_reached_for_is_carried_later_or_halts_the_swe
 
 def test_a_parcel_that_is_lost_does_not_stop_the_others(machines: Machines) -> None:
     class Office:
-        """Its first message cannot be read."""
+        """Its first message cannot be read, and the answer to the next not be sent."""
 
         taken = 0
+        answers: ClassVar[dict[int, Done]] = {}
         answered = threading.Event()
 
         def take(self, _address: str, _timeout: float) -> list[tuple[int, Order]]:
             self.taken += 1
             if self.taken == 1:
                 raise MemoryError
-            return [(7, Order("put", "b.json", b"{}"))] if self.taken == 2 else []
+            large, small = Order("get", "a.pt"), Order("put", "b.json", b"{}")
+            return [(6, large), (7, small)] if self.taken == 2 else []
 
-        def answer(self, answers: list[tuple[int, Any]]) -> None:
-            if answers:
-                self.answered.set()
+        def answer(self, answers: list[tuple[int, Done]]) -> None:
+            for ticket, done in answers:
+                if done.data is not None:
+                    raise MemoryError
+                self.answers[ticket] = done
+                if ticket == 7:
+                    self.answered.set()
 
     at_home = replace(machines.plan, scratch=machines.driver / ".ray-1")
     at_home.scratch.mkdir()
+    (machines.driver / "a.pt").write_bytes(b"large")
     office = Office()
     with folder_served(at_home, office):  # type: ignore[arg-type]
         assert office.answered.wait(60)
     assert (machines.driver / "b.json").read_text() == "{}"
+    assert office.answers == {6: Done("a.pt cannot be sent: MemoryError: "), 7: Done()}
 
 
 def test_nothing_outside_the_folder_is_read_or_written(machines: Machines) -> None:
