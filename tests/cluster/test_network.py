@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -82,8 +83,9 @@ def _look(folder: Path) -> Seen:
         found.listeners = listeners(family(process.pid))
         found.token = (folder / "home/.ray/auth_token").read_text()
         tokens = {"nobody": "", "a wrong token": "0" * 64, "the token": found.token}
-        ports = {each.port for each in found.listeners if each.protocol == "tcp"}
-        of_jobs = [port for port in ports if _ask(port, "")]
+        ports = sorted({each.port for each in found.listeners if each.protocol == "tcp"})
+        with ThreadPoolExecutor(len(ports)) as at_once:  # many say nothing at all
+            of_jobs = [port for port, status in zip(ports, at_once.map(_ask, ports), strict=True) if status]
         for who, token in tokens.items():
             found.jobs[who] = {_ask(port, token, patience=30) for port in of_jobs}
         for who in ("nobody", "a wrong token"):
@@ -110,7 +112,7 @@ def _user(home: Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), **more}
 
 
-def _ask(port: int, token: str, body: bytes | None = None, patience: float = 10) -> int:
+def _ask(port: int, token: str = "", body: bytes | None = None, patience: float = 10) -> int:
     """List the jobs, or submit one, at a port; the status, 0 if what listens there knows of no jobs: it does
     not speak HTTP, or tells the same metrics whatever it is asked."""
     header = {"Authorization": f"Bearer {token}"} if token else {}

@@ -364,7 +364,9 @@ def test_a_refusal_is_heard_by_all_who_wait_and_then_tried_again(
     greedy = spec.model_copy(update={"train": 1000})
     first = until(lambda: keeper.named(greedy))
     assert keeper.named(greedy) is first
-    monkeypatch.setattr(beton_depot, "REFUSED", 0.0)
+    with monkeypatch.context() as later:
+        later.setattr(beton_depot, "REFUSED", 0.0)
+        assert keeper.named(greedy) is None
     assert until(lambda: keeper.named(greedy)) is not first
 
 
