@@ -204,7 +204,8 @@ class Local:
                 code = process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise RuntimeError("60 s after the signal the command had not ended") from None
+                last = " ".join(said.read_text(errors="replace").split())[-500:]
+                raise RuntimeError(f"60 s after the signal the command had not ended: {last}") from None
         if code != INTERRUPTED[times]:
             raise RuntimeError(f"after {times} signal(s) the command ended with {code}")
         keep(ledger, runs)
@@ -522,7 +523,7 @@ def attempt(task: Callable[[], Case]) -> Case | str:
     except pytest.skip.Exception as skipped:
         return f"not run: {skipped}"
     except Exception as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:700]}"
 
 
 def command_cells(local: Local) -> list[Cell]:
