@@ -1,4 +1,5 @@
-"""What the README shows is true: its search space loads, its names, commands, files and targets exist."""
+"""What the README shows is true: its search space loads, its names, commands, files and targets exist.
+Every link in it and in docs/ leads to a file, and to a heading in it."""
 
 import re
 from pathlib import Path
@@ -55,9 +56,28 @@ def test_every_command_and_target_exists() -> None:
     assert set(re.findall(r"\bmake (sweep|test|evidence)\b", TEXT)) <= targets
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]+)\)", TEXT))))
-def test_every_link_leads_somewhere(link: str) -> None:
-    assert link.startswith("#") or (ROOT / link).is_file()
+def anchors(page: Path) -> set[str]:
+    """What headings are called in links, in the manner of GitHub."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ +(.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> set[str]:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return {link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if not link.startswith("http")}
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        file, _, heading = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.is_file(), link
+        assert not heading or heading in anchors(target), link
 
 
 def test_nothing_is_left_to_fill_in() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def run_sweep(
         requests.open(left)
         if stored:
             stored.publish()
-        with closing(Mirror(driver.folder, tracking.uri, tracking.experiment)):
+        with Mirror(driver.folder, tracking.uri, tracking.experiment):
             try:
                 with LiveView() as view:
                     driver.subscribe(view, past=True)

@@ -192,7 +192,8 @@ class Local:
         with said.open("wb") as errors:
             process = subprocess.Popen(
                 [ABLATE, "sweep", file, "--runs", runs, "--cache", self.cache],
-                cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+                cwd=ROOT, env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+                stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
             )  # fmt: skip
         _await(process, lambda: count(ledger, "reported") >= 4, "came as far as it was to be interrupted")
         with _standing_still(process) if times == 2 else nullcontext():  # else all may be saved too soon
@@ -203,8 +204,9 @@ class Local:
             try:
                 code = process.wait(60)
             except subprocess.TimeoutExpired:
-                process.kill()
-                last = " ".join(said.read_text(errors="replace").split())[-500:]
+                process.send_signal(signal.SIGABRT)  # tells where each of its threads is
+                process.wait()
+                last = " ".join(said.read_text(errors="replace").split())[-3000:]
                 raise RuntimeError(f"60 s after the signal the command had not ended: {last}") from None
         if code != INTERRUPTED[times]:
             raise RuntimeError(f"after {times} signal(s) the command ended with {code}")

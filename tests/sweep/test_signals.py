@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,23 @@ def test_the_first_signal_saves_the_running_trial_and_resume_goes_on_from_there(
 def test_the_second_signal_abandons(tmp_path: Path) -> None:
     with Driver(sweep(), tmp_path) as driver, two_stages(driver.drain), pytest.raises(KeyboardInterrupt):
         run(driver, make_trial=InterruptedTwice)
+
+
+def test_a_second_signal_that_python_loses_is_insisted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: lost.append(found.exc_type))
+
+    class Deaf:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with two_stages(lambda: None) as insist:
+        signal.raise_signal(signal.SIGINT)
+        insist()
+        Deaf()
+        assert lost == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            insist()
 
 
 def test_sigterm_drains_too_and_the_handlers_are_given_back(tmp_path: Path) -> None:

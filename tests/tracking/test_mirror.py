@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -388,6 +389,21 @@ def test_a_password_is_not_written_into_a_sweep() -> None:
 
 def test_telemetry_is_off() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_user_who_abandons_a_sweep_does_not_wait_for_a_slow_store(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Made("abandoned").search().write(runs / "abandoned")
+    answers = threading.Event()
+    monkeypatch.setattr(Mirror, "_once", lambda *_: answers.wait())
+    monkeypatch.setattr("ablate.tracking.mirror._ABANDONED", 0.0)
+    monkeypatch.setattr("ablate.tracking.mirror._TO_THE_END", None)  # for ever
+    with pytest.raises(KeyboardInterrupt), Mirror(folder) as mirror:
+        raise KeyboardInterrupt
+    assert "Nothing is lost" in caplog.text
+    mirror._complete = True
+    answers.set()
 
 
 def test_a_dead_server_neither_blocks_nor_loses_and_its_pages_show_all_when_back(
