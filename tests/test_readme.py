@@ -1,5 +1,5 @@
 """What the README shows is true: its search space loads, its names, commands, files and targets exist.
-Every link in it and in docs/ leads to a file, and to a heading in it."""
+Every link within it and docs/ leads to a file, and to a heading there."""
 
 import re
 from pathlib import Path
@@ -56,16 +56,19 @@ def test_every_command_and_target_exists() -> None:
     assert set(re.findall(r"\bmake (sweep|test|evidence)\b", TEXT)) <= targets
 
 
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
 def anchors(page: Path) -> set[str]:
     """What headings are called in links, in the manner of GitHub."""
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    headings = re.findall(r"^#+ +(.+)$", prose, re.MULTILINE)
+    headings = re.findall(r"^#+ +(.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def links(page: Path) -> set[str]:
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return {link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if not link.startswith("http")}
+    found = re.findall(r"\]\(([^)]+)\)", prose(page)) + re.findall(r"""<img[^>]* src="([^"]+)""", prose(page))
+    return {link for link in found if not link.startswith("http")}
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

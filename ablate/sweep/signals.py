@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -19,41 +20,44 @@ def two_stages(drain: Callable[[], None]) -> Iterator[Callable[[], None]]:
     ``drain`` runs between any two steps of the main thread, so it must do no more than set a flag. In another
     thread than the main one this does nothing.
 
-    Yields what a loop may call to raise KeyboardInterrupt if a second SIGINT came: the one raised by the
-    signal itself is lost where Python can only print it, as in a destructor or a callback from C.
+    Yields what a loop may call to raise once more what the second signal raised, usually KeyboardInterrupt:
+    it is lost where Python can only print it, as in a destructor or a callback from C.
     """
-    abandoned = False
+    raised: BaseException | None = None
 
     def insist() -> None:
-        if abandoned:
-            raise KeyboardInterrupt
+        if raised is not None:
+            raise raised
 
     if threading.current_thread() is not threading.main_thread():
         yield insist
         return
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def restore() -> None:
-        for number, handler in before.items():
+    def install(handlers: dict[signal.Signals, Any]) -> None:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
     def first(*_: object) -> None:
-        restore()  # first: a second signal in here must not call ``drain`` while it runs
-        signal.signal(signal.SIGINT, second)
+        install(dict.fromkeys(before, second))  # first: the next signal must not call ``drain`` while it runs
         drain()
         log.warning("stopping: running trials save first; once more to abandon them")
 
     def second(number: int, frame: FrameType | None) -> None:
-        nonlocal abandoned
-        restore()
-        usual = before[signal.SIGINT]
-        if callable(usual):  # not, say, where SIGINT is ignored
-            abandoned = True
+        nonlocal raised
+        install(before)
+        usual = before[signal.Signals(number)]
+        if not callable(usual):  # the system's own: it ends the process, or ignores the signal
+            signal.raise_signal(number)
+            return
+        try:
             usual(number, frame)
+        except BaseException as error:
+            raised = error
+            raise
 
-    for number in before:
-        signal.signal(number, first)
+    install(dict.fromkeys(before, first))
     try:
         yield insist
     finally:
-        restore()
+        install(before)

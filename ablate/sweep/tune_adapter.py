@@ -84,7 +84,8 @@ def _more_kills(before: tuple[str, int] | None) -> bool:
 
 
 class _WhenDone(tune.Stopper):  # type: ignore[misc]
-    """Ends the slots that wait for a place when there is nothing left for them to do."""
+    """Ends the slots that wait for a place when there is nothing left for them to do, or all by raising what
+    ``insist`` raises: Tune asks at each of its steps."""
 
     def __init__(self, desk: Desk, insist: Callable[[], None]) -> None:
         self._desk, self._insist = desk, insist

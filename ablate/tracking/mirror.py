@@ -33,7 +33,7 @@ _PATIENCE = (2.0, 60.0)  # seconds until the first attempt after a failure, and 
 _CATCHING_UP = 3600.0  # seconds; a store that is away gives up long before
 _LAST_ATTEMPTS = 3  # at the end of the sweep
 _TO_THE_END = 60.0  # seconds for the rest, once the sweep is over
-_ABANDONED = 5.0  # the same for a user who pressed Ctrl-C twice and waits
+_TOLD_TO_END = 5.0  # the same after Ctrl-C or SIGTERM, for whoever waits
 _SLICE = 2000  # records between two savings of the mark
 _SHOWN = ("started", "reported", "finished", "retried")  # what a run in MLflow shows of a trial's events
 
@@ -70,7 +70,7 @@ class Mark:
 
 class Mirror:
     """Follows the ledger in ``folder``, a sweep's, from now until ``close``; as a context closes itself, and
-    soon if KeyboardInterrupt ends it.
+    soon if a signal ends it.
 
     The store is ``uri``, or else $MLFLOW_TRACKING_URI, or else ``mlflow.db`` beside the folder; the
     experiment is ``experiment``, or else the sweep's name. Raises TrackingError for a URI that can never
@@ -96,8 +96,8 @@ class Mirror:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        abandoned = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.close(_ABANDONED if abandoned else _TO_THE_END)
+        told = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
+        self.close(_TOLD_TO_END if told else _TO_THE_END)
 
     def close(self, timeout: float = _TO_THE_END) -> bool:
         """Bring in the rest, for at most ``timeout`` seconds. True if MLflow then holds everything."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -288,7 +288,7 @@ def test_gc_shows_what_would_go_then_deletes_it(tmp_path: Path) -> None:
 @pytest.fixture
 def _no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's data base takes seconds to make."""
-    monkeypatch.setattr("ablate.sweep.run.Mirror", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr("ablate.sweep.run.Mirror", lambda *_: contextlib.nullcontext())
 
 
 @pytest.mark.usefixtures("_no_mirror")

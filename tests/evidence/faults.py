@@ -206,8 +206,8 @@ class Local:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGABRT)  # tells where each of its threads is
                 process.wait()
-                last = " ".join(said.read_text(errors="replace").split())[-3000:]
-                raise RuntimeError(f"60 s after the signal the command had not ended: {last}") from None
+                print(said.read_text(errors="replace"), flush=True)
+                raise RuntimeError("60 s after the signal the command had not ended") from None
         if code != INTERRUPTED[times]:
             raise RuntimeError(f"after {times} signal(s) the command ended with {code}")
         keep(ledger, runs)

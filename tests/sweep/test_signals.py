@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,6 +17,7 @@ from ablate.ledger import Event, Ledger
 from ablate.sweep.driver import Driver
 from ablate.sweep.inline import run_inline
 from ablate.sweep.signals import two_stages
+from ablate.sweep.tune_adapter import _WhenDone
 from ablate.trial import EpochReport
 from tests.search.synthetic import sweep
 from tests.sweep.fake_trial import FakeTrial
@@ -81,7 +84,38 @@ def test_a_second_signal_that_python_loses_is_insisted_on(monkeypatch: pytest.Mo
         Deaf()
         assert lost == [KeyboardInterrupt]
         with pytest.raises(KeyboardInterrupt):
-            insist()
+            _WhenDone(Mock(done=False), insist).stop_all()
+
+
+def test_a_second_signal_that_means_nothing_to_the_caller_ends_nothing() -> None:
+    """Say, in a notebook, or under ``nohup``."""
+    seen: list[int] = []
+    mine = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    ignored = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with two_stages(lambda: None) as insist:
+                signal.raise_signal(number)
+                signal.raise_signal(number)
+                insist()
+    finally:
+        signal.signal(signal.SIGINT, mine)
+        signal.signal(signal.SIGTERM, ignored)
+    assert seen == [signal.SIGINT]
+
+
+def test_a_second_sigterm_ends_the_process_as_it_would_without() -> None:
+    script = (
+        "import signal\n"
+        "from ablate.sweep.signals import two_stages\n"
+        "with two_stages(lambda: None):\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    print('once', flush=True)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    print('twice', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "once\n")
 
 
 def test_sigterm_drains_too_and_the_handlers_are_given_back(tmp_path: Path) -> None:

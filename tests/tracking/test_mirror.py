@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
 import shutil
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -391,19 +391,19 @@ def test_telemetry_is_off() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_a_user_who_abandons_a_sweep_does_not_wait_for_a_slow_store(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "patience"), [(None, 60.0), (OSError, 60.0), (KeyboardInterrupt, 5.0), (SystemExit, 5.0)]
+)
+def test_whoever_ends_a_sweep_by_a_signal_does_not_wait_for_a_slow_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None, patience: float
 ) -> None:
-    folder = Made("abandoned").search().write(runs / "abandoned")
-    answers = threading.Event()
-    monkeypatch.setattr(Mirror, "_once", lambda *_: answers.wait())
-    monkeypatch.setattr("ablate.tracking.mirror._ABANDONED", 0.0)
-    monkeypatch.setattr("ablate.tracking.mirror._TO_THE_END", None)  # for ever
-    with pytest.raises(KeyboardInterrupt), Mirror(folder) as mirror:
-        raise KeyboardInterrupt
-    assert "Nothing is lost" in caplog.text
-    mirror._complete = True
-    answers.set()
+    given: list[float] = []
+    monkeypatch.setattr(Mirror, "_run", lambda _: None)
+    monkeypatch.setattr(Mirror, "close", lambda _, timeout: given.append(timeout))
+    with contextlib.suppress(OSError, KeyboardInterrupt, SystemExit), Mirror(tmp_path / "sweep"):
+        if error is not None:
+            raise error
+    assert given == [patience]
 
 
 def test_a_dead_server_neither_blocks_nor_loses_and_its_pages_show_all_when_back(
