@@ -117,8 +117,8 @@ def run_on_ray(
         )
         post = Post.open(plan.post)
         room = RoomWatch(_lease(resources))
-        with folder_served(plan, post), _served(desk, post, room), two_stages(desk.drain) as insist:
-            hold_slots(desk, plan, resources.slots, insist)
+        with folder_served(plan, post), _served(desk, post, room), two_stages(desk.drain):
+            hold_slots(desk, plan, resources.slots)
         post.close()
     if desk.error is not None:
         raise desk.error

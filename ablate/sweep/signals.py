@@ -7,57 +7,36 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 log = logging.getLogger(__name__)
+_USUAL: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 @contextlib.contextmanager
-def two_stages(drain: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def two_stages(drain: Callable[[], None]) -> Iterator[None]:
     """Call ``drain`` at the first SIGINT or SIGTERM; the next has its usual effect.
+
+    Both count where the signal was ignored too, as shells have SIGINT for what they run in the background.
 
     ``drain`` runs between any two steps of the main thread, so it must do no more than set a flag. In another
     thread than the main one this does nothing.
-
-    Yields what a loop may call to raise once more what the second signal raised, usually KeyboardInterrupt:
-    it is lost where Python can only print it, as in a destructor or a callback from C.
     """
-    raised: BaseException | None = None
-
-    def insist() -> None:
-        if raised is not None:
-            raise raised
-
     if threading.current_thread() is not threading.main_thread():
-        yield insist
+        yield
         return
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def install(handlers: dict[signal.Signals, Any]) -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
     def first(*_: object) -> None:
-        install(dict.fromkeys(before, second))  # first: the next signal must not call ``drain`` while it runs
+        for number, handler in before.items():  # first: a second one must not call ``drain`` while it runs
+            signal.signal(number, _USUAL[number] if handler is signal.SIG_IGN else handler)
         drain()
         log.warning("stopping: running trials save first; once more to abandon them")
 
-    def second(number: int, frame: FrameType | None) -> None:
-        nonlocal raised
-        install(before)
-        usual = before[signal.Signals(number)]
-        if not callable(usual):  # the system's own: it ends the process, or ignores the signal
-            signal.raise_signal(number)
-            return
-        try:
-            usual(number, frame)
-        except BaseException as error:
-            raised = error
-            raise
-
-    install(dict.fromkeys(before, first))
+    for number in before:
+        signal.signal(number, first)
     try:
-        yield insist
+        yield
     finally:
-        install(before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,7 +8,6 @@ loosely and torn down whenever nothing is pending, and a restored experiment can
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ _SECRET = "AWS_"  # begins what Tune would send to slots, and Ray then write int
 _SLOT_MEMORY = 64 * 2**20  # bytes that the slot of a gang declares: the CPUs are all its gang's
 
 
-def hold_slots(desk: Desk, plan: SlotPlan, count: int, insist: Callable[[], None]) -> None:
-    """Keep up to ``count`` slots, as far as the cluster has room for them, until the desk is done or
-    ``insist``, which is called again and again, raises."""
+def hold_slots(desk: Desk, plan: SlotPlan, count: int) -> None:
+    """Keep up to ``count`` slots, as far as the cluster has room for them, until the desk is done."""
     trainable = tune.with_resources(
         tune.with_parameters(Slot, plan=plan), tune.PlacementGroupFactory([_bundle(plan)])
     )
@@ -37,7 +35,7 @@ def hold_slots(desk: Desk, plan: SlotPlan, count: int, insist: Callable[[], None
             name=plan.run,
             storage_path=str(plan.scratch),
             verbose=0,
-            stop=_WhenDone(desk, insist),
+            stop=_WhenDone(desk),
             callbacks=[_Watch(desk)],
             failure_config=tune.FailureConfig(max_failures=-1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -84,17 +82,15 @@ def _more_kills(before: tuple[str, int] | None) -> bool:
 
 
 class _WhenDone(tune.Stopper):  # type: ignore[misc]
-    """Ends the slots that wait for a place when there is nothing left for them to do, or all by raising what
-    ``insist`` raises: Tune asks at each of its steps."""
+    """Ends the slots that wait for a place when there is nothing left for them to do."""
 
-    def __init__(self, desk: Desk, insist: Callable[[], None]) -> None:
-        self._desk, self._insist = desk, insist
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
         return False
 
     def stop_all(self) -> bool:
-        self._insist()
         return self._desk.done
 
     def __getstate__(self) -> dict[str, Any]:

@@ -129,14 +129,6 @@ class Site:
         path = self.net[HEAD].path(RUNS / name / "ledger.jsonl")
         return Ledger.read(path) if path.exists() else []
 
-    def await_asked(self, name: str, count: int) -> None:
-        """Until so many trials were asked for."""
-
-        def asked() -> bool:
-            return sum(e["event"] == "asked" for e in self.ledger(name)) >= count
-
-        self._await(name, asked, f"{count} trials asked of {name}")
-
     def await_trials(self, name: str, count: int) -> list[Event]:
         """Its finished trials, as soon as there are so many."""
         self._await(name, lambda: len(_finished(self.ledger(name))) >= count, f"{count} trials of {name}")

@@ -17,7 +17,7 @@ from tests.evidence.cluster import FILE, SWEEP, Site, alone, is_same, site, take
 from tests.evidence.harness import ROOT, Finding, check
 
 NAME = "as-it-is"
-STEP = 10  # trials, asked for one after another, for which the patience of the check is to last
+STEP = 10  # trials of the search for which the patience of the check is to last
 
 
 @check("cluster-default")
@@ -51,7 +51,7 @@ def ran(here: Site) -> list[Event]:
     plan = load_sweep(ROOT / SWEEP)
     here.submit(NAME, short=())
     for count in range(STEP, len(plan.bases) * plan.search.trials + 1, STEP):
-        here.await_asked(NAME, count)
+        here.await_trials(NAME, count)
     here.await_end(NAME)
     return here.ledger(NAME)
 

@@ -9,7 +9,6 @@ import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -17,7 +16,6 @@ from ablate.ledger import Event, Ledger
 from ablate.sweep.driver import Driver
 from ablate.sweep.inline import run_inline
 from ablate.sweep.signals import two_stages
-from ablate.sweep.tune_adapter import _WhenDone
 from ablate.trial import EpochReport
 from tests.search.synthetic import sweep
 from tests.sweep.fake_trial import FakeTrial
@@ -70,44 +68,24 @@ def test_the_second_signal_abandons(tmp_path: Path) -> None:
         run(driver, make_trial=InterruptedTwice)
 
 
-def test_a_second_signal_that_python_loses_is_insisted_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda found: lost.append(found.exc_type))
-
-    class Deaf:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-
-    with two_stages(lambda: None) as insist:
-        signal.raise_signal(signal.SIGINT)
-        insist()
-        Deaf()
-        assert lost == [KeyboardInterrupt]
-        with pytest.raises(KeyboardInterrupt):
-            _WhenDone(Mock(done=False), insist).stop_all()
-
-
-def test_a_second_signal_that_means_nothing_to_the_caller_ends_nothing() -> None:
-    """Say, in a notebook, or under ``nohup``."""
-    seen: list[int] = []
-    mine = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
-    ignored = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def test_what_a_shell_runs_in_the_background_is_abandoned_too() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with two_stages(lambda: None) as insist:
-                signal.raise_signal(number)
-                signal.raise_signal(number)
-                insist()
+        with two_stages(lambda: None):
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, mine)
-        signal.signal(signal.SIGTERM, ignored)
-    assert seen == [signal.SIGINT]
+        signal.signal(signal.SIGINT, before)
 
 
-def test_a_second_sigterm_ends_the_process_as_it_would_without() -> None:
+@pytest.mark.parametrize("before", ["SIG_DFL", "SIG_IGN"])
+def test_a_second_sigterm_ends_the_process(before: str) -> None:
     script = (
         "import signal\n"
         "from ablate.sweep.signals import two_stages\n"
+        f"signal.signal(signal.SIGTERM, signal.{before})\n"
         "with two_stages(lambda: None):\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print('once', flush=True)\n"
