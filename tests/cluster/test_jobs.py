@@ -58,9 +58,10 @@ def _carry_out(driver, backend, cache, address, stored):
         run_inline(driver, cache, driver.sweep.resources.cpus)
 
 
-class Mirror:
-    def __init__(self, *_): ...
-    def close(self): ...
+def Mirror(*_):
+    from contextlib import nullcontext
+
+    return nullcontext()
 
 
 def _write_report(folder): ...
