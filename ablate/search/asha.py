@@ -7,7 +7,7 @@ included: of ``n`` values the best ``n // reduction`` go on. In the stopping var
 - a value equal to the cut-off goes on, so ties never depend on who came first;
 - a trial once let through stays so, also when later arrivals turn out better.
 
-In the other variant (``search.promotion``) those that may not go on wait at the rung.
+In the other variants (``search.promotion``) those that may not go on wait at the rung.
 
 Values here are losses: smaller is better.
 """

@@ -9,9 +9,9 @@ The course of a sweep: search trials are asked and started as slots want work, u
 planned or the search is closed for another reason; when all have ended the best COMPLETE one is chosen and
 the paired ladder of confirmation is run, which only a look declared beforehand may end early; then the sweep
 has ended. A stopped trial is finished at once, whenever its slot may notice; one that is to wait (for its
-generation, or at a rung) leaves its slot once it has saved, and goes on before a new one is asked. With arms
-there is a search for each, and several with replicates; they advance side by side, and trials are compared
-within theirs only.
+generation, or at a rung) leaves its slot once it has saved, and goes on before a new one is asked, but for
+ASHA's patient variant. With arms there is a search for each, and several with replicates; they advance side
+by side, and trials are compared within theirs only.
 
 A configuration that the search comes upon again is not paid for twice: the second trial takes the result of
 the first, at once or when there is one. If the first FAILED the second is run, for an accident says nothing.
@@ -91,11 +91,13 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
             return state.trials[state.waiting.popleft()]
         if state.searching:
             search = _next_search(state)
-            if search is None:
-                return None  # what runs will tell more than what would be asked now
+            if search is None:  # what runs will tell more than what would be asked now
+                return promotion.for_idle_slot(state)
             trial = _ask_search(state, search, decisions)
             if trial is not None:
                 return trial
+        elif (waiting := promotion.for_idle_slot(state)) is not None:
+            return waiting
         elif state.ladder:
             trial = confirm_trial(state)
             decisions.append(enter(state, trial))

@@ -17,6 +17,12 @@ The paper's search has no end; here it has one. Once a search asks for no more t
   or its convergence has closed promotes nobody any more, and all who wait end at once;
 - but while no trial is COMPLETE nobody who waits ends, for those that went on may yet fail. If then nothing
   else of the search is under way, the best that wait goes on alone: from the highest rung, the best there.
+
+The patient variant is ours. Algorithm 2 promotes on what few arrivals tell, and so more than one in
+``reduction`` in the end, all the more as a sampler that learns asks for better and better trials. Here all
+wait, and a slot asks for a new trial rather than promote one. So a rung is decided once its last trial has
+arrived: successive halving (Jamieson and Talwalkar, arXiv 1502.07943), where no slot idles, for one that has
+nothing else to do takes the best that wait at the lowest rung at which fewer than ``n // reduction`` went on.
 """
 
 from __future__ import annotations
@@ -44,7 +50,9 @@ def settle(state: SearchState, search: Search) -> list[Ending]:
     plan = state.sweep.search.scheduler
     if not promotes(plan) or not any(rung.waiting for rung in search.rungs.values()):
         return []
-    going = [] if search.cut else [t for e in plan.rungs for t in _promoted(state, search, e, plan)]
+    going: list[TrialState] = []
+    if plan.variant == "promotion" and not search.cut:
+        going = [trial for epoch in plan.rungs for trial in _promoted(state, search, epoch, plan)]
     ending: list[Ending] = []
     if not search.searching:
         more, ending = _at_the_end(state, search, plan)
@@ -52,6 +60,28 @@ def settle(state: SearchState, search: Search) -> list[Ending]:
     going.sort(key=lambda t: (-t.released, _loss(search, t, t.released), t.number))
     state.waiting.extend(trial.id for trial in going)
     return ending
+
+
+def for_idle_slot(state: SearchState) -> TrialState | None:
+    """Of the patient variant: who goes on though more may arrive, as a slot has nothing else to do."""
+    plan = state.sweep.search.scheduler
+    if not promotes(plan) or plan.variant != "patient":
+        return None
+    for epoch in plan.rungs:
+        for search in state.searches.values():
+            here = [] if search.cut else _present(state, search, epoch)
+            if here and _has_room(state, search, here[0], plan.reduction):
+                return _released(search, here[:1])[0]
+    return None
+
+
+def _has_room(state: SearchState, search: Search, trial: TrialState, reduction: int) -> bool:
+    """Whether the rung at which it waits lets another through, and it is one of the best there."""
+    epoch = trial.paused or 0
+    rung = search.rungs[0, epoch]
+    passed = sum(state.trials[name].released >= epoch for name in rung.trials)
+    limit = cutoff(rung.losses, reduction)
+    return limit is not None and rung.trials[trial.id] <= limit and passed < len(rung.losses) // reduction
 
 
 def _promoted(state: SearchState, search: Search, epoch: int, plan: ASHA) -> list[TrialState]:

@@ -49,7 +49,7 @@ def _at_rung(state: SearchState, trial: TrialState, epoch: int, scheduler: ASHA 
         rung.enter(trial.id, loss)
     loss, cutoff = rung.trials[trial.id], asha.cutoff(rung.losses, scheduler.reduction)
     if promotes(scheduler):
-        if cutoff is not None and loss <= cutoff:
+        if scheduler.variant == "promotion" and cutoff is not None and loss <= cutoff:
             trial.released = max(trial.released, epoch)
         trial.pausing = epoch > trial.released
         return None

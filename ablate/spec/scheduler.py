@@ -28,11 +28,13 @@ class ASHA(Spec):
         description="epochs at which a trial must be among the best 1/reduction seen there so far"
     )
     reduction: int = Field(2, ge=2, le=16)
-    variant: Literal["stopping", "promotion"] = Field(
+    variant: Literal["stopping", "promotion", "patient"] = Field(
         "stopping",
         description="what becomes of the others. stopping: they end at once, but the first reduction - 1 to "
         "arrive go on, whatever their value. promotion: they save a checkpoint and wait until they are among "
-        "the best or can no longer be; nobody goes on without having been compared",
+        "the best or can no longer be; nobody goes on without having been compared. patient: all wait, and "
+        "only a slot that has nothing else to do promotes before the last has arrived; for a planned number "
+        "of trials, as a search that a budget cuts short has promoted few by then",
     )
 
     @model_validator(mode="after")
@@ -94,4 +96,4 @@ SchedulerSpec = Annotated[NoScheduler | ASHA | HyperBand | Median | PBT, Field(d
 
 def promotes(scheduler: SchedulerSpec) -> TypeGuard[ASHA]:
     """Whether trials wait at its rungs instead of being stopped there."""
-    return isinstance(scheduler, ASHA) and scheduler.variant == "promotion"
+    return isinstance(scheduler, ASHA) and scheduler.variant != "stopping"

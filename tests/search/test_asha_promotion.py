@@ -25,10 +25,12 @@ def plan(*rungs: int, reduction: int = 2, variant: str = "promotion") -> dict[st
     return {"kind": "asha", "rungs": list(rungs), "reduction": reduction, "variant": variant}
 
 
-def course(trials: int, *rungs: int, reduction: int = 2, **options: Any) -> Course:
+def course(
+    trials: int, *rungs: int, reduction: int = 2, variant: str = "promotion", **options: Any
+) -> Course:
     """Smaller values of the objective are better."""
     options = {"epochs": 4, "mode": "min", "sampler": {"kind": "random"}, **options}
-    return Course(trials=trials, scheduler=plan(*rungs, reduction=reduction), **options)
+    return Course(trials=trials, scheduler=plan(*rungs, reduction=reduction, variant=variant), **options)
 
 
 def to_rung(course: Course, trial: str, loss: float, epoch: int = 1) -> list[str]:
@@ -436,6 +438,70 @@ def test_a_failed_trial_that_is_retried_is_judged_as_any_other() -> None:
     assert to_rung(sweep, sweep.start("a").id, 0.9)[-3:] == ["stopped", "finished", "ended"]
 
 
+# --- the patient variant ------------------------------------------------------------------------------------
+
+
+def test_the_patient_decide_a_rung_once_its_last_trial_has_come() -> None:
+    """Values rise from trial to trial: promotion would have let the first through for want of others."""
+    sweep = course(6, 1, 2, variant="patient")
+    for loss in (0.9, 0.8, 0.5, 0.3, 0.2):
+        assert to_rung(sweep, sweep.start("a").id, loss) == ["paused"]
+        assert not sweep.state.waiting
+    last = sweep.start("a")
+    assert (last.id, to_rung(sweep, last.id, 0.4)) == ("t0005", ["paused"])
+    assert list(sweep.state.waiting) == ["t0004", "t0003", "t0005"], "the best half of six, the best first"
+    for loss in (0.2, 0.1, 0.4):
+        assert to_rung(sweep, sweep.start("a").id, loss, epoch=2)[0] == "paused"
+    assert list(sweep.state.waiting) == ["t0003"], "and of these three one"
+    sweep.finish(sweep.start("a").id, 0.1)
+    assert sweep.state.ended is not None
+    assert complete(sweep) == {3}
+    assert sweep.only.paid == 6 * 1 + 3 * 1 + 1 * 2
+
+
+def test_the_patient_leave_no_slot_idle() -> None:
+    sweep = course(5, 1, variant="patient")
+    for slot in "abc":
+        sweep.start(slot)
+    to_rung(sweep, "t0000", 0.3)
+    assert sweep.start("a").id == "t0003", "a new one comes first"
+    to_rung(sweep, "t0001", 0.1)
+    assert sweep.start("b").id == "t0004"
+    to_rung(sweep, "t0002", 0.2)
+    assert sweep.start("c").id == "t0001", "the search has no more to ask, and of three one may go on"
+    to_rung(sweep, "t0003", 0.5)
+    assert sweep.start("a").id == "t0002", "of four two"
+    assert to_rung(sweep, "t0004", 0.0)[0] == "paused"
+    assert list(sweep.state.waiting) == ["t0004"], "two of five have gone on, but it is one of the best two"
+
+
+def test_an_idle_slot_of_the_patient_takes_none_while_a_better_one_still_saves() -> None:
+    sweep = course(4, 1, reduction=3, variant="patient")
+    for slot in "abcd":
+        sweep.start(slot)
+    for trial, loss in (("t0000", 0.4), ("t0001", 0.3)):
+        to_rung(sweep, trial, loss)
+    assert sweep.report("t0002", 1, 0.1) == []
+    assert sweep.happens("wanted", slot="a") == []
+    assert names(sweep.save("t0002", 1)) == ["paused"]
+    assert sweep.start("a").id == "t0002"
+
+
+def test_an_idle_slot_of_the_patient_goes_to_the_lowest_rung() -> None:
+    sweep = course(8, 1, 2, variant="patient")
+    for slot in "abcdefgh":
+        sweep.start(slot)
+    for trial, loss in (("t0000", 0.1), ("t0001", 0.2), ("t0002", 0.6), ("t0003", 0.7)):
+        to_rung(sweep, trial, loss)
+    assert [sweep.start("a").id, sweep.start("b").id] == ["t0000", "t0001"]
+    for trial in ("t0000", "t0001"):
+        to_rung(sweep, trial, 0.1, epoch=2)
+    to_rung(sweep, "t0004", 0.3)
+    to_rung(sweep, "t0005", 0.4)
+    assert sweep.start("c").id == "t0004", "of six three; at the higher rung, too, one of two may go on"
+    assert sweep.start("d").id == "t0000"
+
+
 # --- whatever happens ---------------------------------------------------------------------------------------
 
 Losses = dict[tuple[int, int], float]
@@ -506,10 +572,12 @@ def check_ended(sweep: Course) -> None:
     assert due == []
 
 
+Plan = tuple[int, tuple[int, ...], int, str]
 plans = st.tuples(
     st.integers(1, 14),  # trials
     st.sampled_from([(1,), (1, 2), (1, 2, 4), (2, 3)]),
     st.integers(2, 5),  # reduction
+    st.sampled_from(["promotion", "patient"]),
 )
 seeds = st.integers(0, 2**32)
 
@@ -517,32 +585,28 @@ seeds = st.integers(0, 2**32)
 @settings(max_examples=60)
 @given(plans, seeds)
 def test_every_sweep_ends_with_a_complete_trial_and_nobody_passes_a_rung_who_may_not(
-    drawn: tuple[int, tuple[int, ...], int], seed: int
+    drawn: Plan, seed: int
 ) -> None:
-    trials, rungs, reduction = drawn
-    sweep = course(trials, *rungs, reduction=reduction, epochs=6)
+    trials, rungs, reduction, variant = drawn
+    sweep = course(trials, *rungs, reduction=reduction, variant=variant, epochs=6)
     run(sweep, seed)
     check_ended(sweep)
 
 
 @settings(max_examples=60)
 @given(plans, seeds)
-def test_crashes_at_any_point_neither_hang_a_sweep_nor_finish_a_trial_twice(
-    drawn: tuple[int, tuple[int, ...], int], seed: int
-) -> None:
-    trials, rungs, reduction = drawn
-    sweep = course(trials, *rungs, reduction=reduction, epochs=6)
+def test_crashes_at_any_point_neither_hang_a_sweep_nor_finish_a_trial_twice(drawn: Plan, seed: int) -> None:
+    trials, rungs, reduction, variant = drawn
+    sweep = course(trials, *rungs, reduction=reduction, variant=variant, epochs=6)
     run(sweep, seed, crash=0.05)
     check_ended(sweep)
 
 
 @settings(max_examples=60)
 @given(plans, seeds, st.integers(1, 30))
-def test_under_a_budget_too_one_completes(
-    drawn: tuple[int, tuple[int, ...], int], seed: int, epochs: int
-) -> None:
-    trials, rungs, reduction = drawn
-    sweep = course(trials, *rungs, reduction=reduction, epochs=6, budget={"epochs": epochs})
+def test_under_a_budget_too_one_completes(drawn: Plan, seed: int, epochs: int) -> None:
+    trials, rungs, reduction, variant = drawn
+    sweep = course(trials, *rungs, reduction=reduction, variant=variant, epochs=6, budget={"epochs": epochs})
     run(sweep, seed, crash=0.02)
     check_ended(sweep)
 

@@ -10,8 +10,8 @@ the end (completed trials that meet every constraint, each configuration once):
 - ``median``: better than half of them. This is called a false kill;
 - ``best``: better than the best of them: the search would have chosen it.
 
-One that meets not every constraint in the end passes none of these. Under ASHA's promotion a trial was
-stopped at the rung at which it waited until it ended.
+One that meets not every constraint in the end passes none of these. Where trials wait at ASHA's rungs, one
+was stopped at the rung at which it waited until it ended.
 
 Each rate has a Wilson 95% interval; it is of the audited trials, which are spread evenly over the rungs and
 so come from late rungs more often than stopped trials do. ``regret`` is how far the best audited trial lies

@@ -99,9 +99,10 @@ def test_asha_is_expected_to_stop_one_half_at_each_rung_and_at_most_nobody() -> 
     (8, 8 * 2 + 4 * 2 + 2 * 4), (11, 11 * 2 + 5 * 2 + 2 * 4), (1, 8), (3, 3 * 2 + 2 + 4),
 ])  # fmt: skip
 def test_promotion_lets_a_whole_number_through_each_rung_and_one_at_least(trials: int, epochs: int) -> None:
-    scheduler = {"kind": "asha", "rungs": [2, 4], "variant": "promotion"}
-    found = cost(sweep(trials=trials, epochs=8, scheduler=scheduler)).amounts["search epochs"]
-    assert found == Amount(pytest.approx(epochs), trials * 8)
+    for variant in ("promotion", "patient"):
+        scheduler = {"kind": "asha", "rungs": [2, 4], "variant": variant}
+        found = cost(sweep(trials=trials, epochs=8, scheduler=scheduler)).amounts["search epochs"]
+        assert found == Amount(pytest.approx(epochs), trials * 8)
 
 
 def test_a_pilot_of_the_other_variant_tells_nothing_of_stops() -> None:
