@@ -134,6 +134,12 @@ class Site:
         self._await(name, lambda: len(_finished(self.ledger(name))) >= count, f"{count} trials of {name}")
         return _finished(self.ledger(name))
 
+    def await_asked(self, name: str, count: int) -> None:
+        def reached() -> bool:
+            return sum(event["event"] == "asked" for event in self.ledger(name)) >= count
+
+        self._await(name, reached, f"the {count}th trial of {name}")
+
     def await_end(self, name: str) -> None:
         report = self.net[HEAD].path(RUNS / name / "report" / "index.html")
         self._await(name, lambda: report.exists() and not self.drivers(name), f"the end of {name}")
