@@ -34,9 +34,9 @@ HEAD, WORKERS, STORE, STRANGER = "head", ("worker-1", "worker-2"), "store", "str
 RUNS = HOME / "ablate-runs"
 BUCKET = "s3://sweeps"
 PORT = 5000
-# The default sweep: its arms, space, scheduler and confirmation, with fewer trials of fewer epochs.
-SHORT = ("search.trials=2", "base.optim.epochs=4", "search.scheduler.rungs=[2]", "base.measure={every: 2}",
-         "confirm.seeds=2")  # fmt: skip
+# The default sweep: its arms, space and confirmation, with fewer trials of fewer epochs.
+SHORT = ("search.trials=2", "base.optim.epochs=4", "base.measure={every: 2}",
+         "search.scheduler={kind: asha, rungs: [2], reduction: 2}", "confirm.seeds=2")  # fmt: skip
 ALL = 16  # trials that it then has: 3 arms x 2, and 5 (arms and controls) x 2 seeds
 WHOLE_HOST = 1  # CPU that Ray is told a worker has, so that a trial of two workers needs both
 # Ray gives a node up after about a minute of silence; here after a few seconds, or the check would take long.

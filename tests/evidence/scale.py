@@ -41,7 +41,7 @@ WITH_STOPS = [
     "name=real",
     *SIX_EPOCHS,
     "search.trials=4",
-    "search.scheduler.rungs=[2, 4]",
+    "search.scheduler={kind: asha, rungs: [2, 4], reduction: 2, variant: patient}",
     "confirm.seeds=2",
 ]
 KEEPS_UP = 1_000  # records a second: a slot for every millisecond between two reports

@@ -35,7 +35,9 @@ def large_spec(name: str = "large", trials: int = 140, seeds: int = 16) -> Sweep
         "name": name,
         "resources": {"slots": 8},
     }
-    values["search"] = {**values["search"], "trials": trials, "sampler": {"kind": "random"}}
+    scheduler = {"kind": "asha", "rungs": [2, 4], "reduction": 2}
+    sampler = {"kind": "random"}
+    values["search"] = {**values["search"], "trials": trials, "sampler": sampler, "scheduler": scheduler}
     values["confirm"] = {**values["confirm"], "seeds": seeds, "looks": [seeds]}
     return SweepSpec.model_validate(values)
 
