@@ -97,3 +97,12 @@ SchedulerSpec = Annotated[NoScheduler | ASHA | HyperBand | Median | PBT, Field(d
 def promotes(scheduler: SchedulerSpec) -> TypeGuard[ASHA]:
     """Whether trials wait at its rungs instead of being stopped there."""
     return isinstance(scheduler, ASHA) and scheduler.variant != "stopping"
+
+
+def epochs_where_they_wait(plan: ASHA, last: float, trials: int) -> float:
+    """Mean epochs of a trial, if exactly ``n // reduction`` of the ``n`` at a rung go on, one at least."""
+    total, going, before = 0.0, trials, 0.0
+    for rung in (*(float(r) for r in plan.rungs if r < last), last):
+        total += going * (rung - before)
+        going, before = max(1, going // plan.reduction), rung
+    return total / max(1, trials)

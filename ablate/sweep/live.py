@@ -5,8 +5,8 @@
         run_inline(driver, ...)
 
 On a terminal it is a panel that is drawn anew four times a second; anywhere else plain lines: one for each
-change of stage and each trial that ends (at most one in half a second unless it is the best or has failed),
-and one a minute while nothing ends. It never raises into the sweep.
+change of stage and each trial that ends or waits (at most one in half a second unless it is the best or has
+failed), and one a minute while none does. It never raises into the sweep.
 """
 
 from __future__ import annotations
@@ -95,6 +95,9 @@ class LiveView:
                 record = p.records[event["trial"]]
                 news = "  <- best" if record is p.best else ""
                 return f"{_count(p)} {_outcome(p, record)}{news} | {_state(p)}"
+            case "paused":
+                score = _score(p, p.records[event["trial"]])
+                return f"{_count(p)} {event['trial']} waits after epoch {event['epoch']}{score} | {_state(p)}"
             case "closed":
                 return f"the search{_of_arm(event)} asks for no more trials{_because(event['reason'])}"
             case "retried":
@@ -135,8 +138,7 @@ def _count(p: Progress) -> str:
 
 
 def _outcome(p: Progress, record: TrialRecord) -> str:
-    value = record.metrics.get(p.objective)
-    score = "" if value is None else f" {p.objective} {value:.4f}"
+    score = _score(p, record)
     if record.stage == "confirm":
         test = record.metrics.get("probe.h.test")
         label = f"{record.trial} {record.arm} seed {record.seed}"
@@ -150,6 +152,11 @@ def _outcome(p: Progress, record: TrialRecord) -> str:
     if record.state == "PRUNED":
         return f"{label} stopped at epoch {record.epochs}{score}"
     return f"{label} {record.state.lower()} at epoch {record.epochs}{_because(record.reason)}"
+
+
+def _score(p: Progress, record: TrialRecord) -> str:
+    value = record.metrics.get(p.objective)
+    return "" if value is None else f" {p.objective} {value:.4f}"
 
 
 def _state(p: Progress) -> str:

@@ -11,6 +11,7 @@ from ablate.report.trials import TrialRecord, fold_event
 from ablate.spec.arms import ArmsSpec
 from ablate.spec.changes import changed
 from ablate.spec.front import feasible, front
+from ablate.spec.scheduler import epochs_where_they_wait, promotes
 from ablate.spec.search import SearchSpec
 from ablate.sweep.spent import Spent
 
@@ -189,11 +190,7 @@ class Progress:
 
     def _epochs_left(self) -> float:
         full = max(1, self.sweep["base"]["optim"]["epochs"])
-        search = [r for r in self._search() if not r.duplicate_of]
-        ended = [max(1, r.own_epochs) for r in search if r.finished]
-        usual = sum(ended) / len(ended) if ended else full
-        waiting = self._search_trials() - len(self._search()) + len(search) - len(ended)
-        left = waiting * usual - sum(min(usual, r.own_epochs) for r in search if not r.finished)
+        left = self._search_epochs_left(full)
         controls, ladder = self._confirm().get("controls", ()), self._ladder()
         each = {arm: 1 if arm in controls else full for arm in ladder}
         left += sum(each[arm] * trials for arm, trials in ladder.items())
@@ -201,6 +198,16 @@ class Progress:
             if r.stage == "confirm" and r.arm in each:
                 left -= each[r.arm] if r.finished else r.epochs
         return max(0.0, left)
+
+    def _search_epochs_left(self, full: int) -> float:
+        search = [r for r in self._search() if not r.duplicate_of]
+        ended = [max(1, r.own_epochs) for r in search if r.finished]
+        waiting = self._search_trials() - len(self._search()) + len(search) - len(ended)
+        if waiting and promotes(plan := self.search.scheduler):  # the best end first, so ends tell too much
+            mean = epochs_where_they_wait(plan, full, self.search.trials)
+            return max(0.0, (len(ended) + waiting) * mean - sum(r.own_epochs for r in search))
+        usual = sum(ended) / len(ended) if ended else full
+        return waiting * usual - sum(min(usual, r.own_epochs) for r in search if not r.finished)
 
     def _confirm(self) -> dict[str, Any]:
         return self.sweep["confirm"] or {}

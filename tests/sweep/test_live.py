@@ -80,6 +80,27 @@ def test_time_left_falls_to_zero_as_the_work_is_done() -> None:
     assert 24 < left[3] < 100  # type: ignore[operator]
 
 
+def test_time_left_knows_that_few_of_those_that_wait_go_on() -> None:
+    """Four trials after the first of three epochs: in all 4 + 2 * 2 epochs if two go on, 12 if all might."""
+    left = {}
+    for variant in ("stopping", "patient"):
+        made = Made()
+        plan = {"kind": "asha", "rungs": [1], "reduction": 2, "variant": variant}
+        made.events[0]["sweep"]["search"] |= {"scheduler": plan, "trials": 4}
+        made.events[0]["sweep"]["confirm"] = None
+        made.events += [e for e in Made().search().events if e["event"] in ("asked", "started")]
+        for number in range(4):
+            made.report(f"t000{number}", 1, 0.5)
+        for second, event in enumerate(made.events):
+            event["time"] = float(second)
+        progress = Progress()
+        for event in made.events:
+            progress.update(event)
+        left[variant] = progress.seconds_left()
+        pace = (progress.now - progress.began) / 4
+    assert left == {"stopping": 8 * pace, "patient": 4 * pace}
+
+
 def test_a_terminal_shows_running_trials_and_failures() -> None:
     made = Made().search()
     made.events = [e for e in made.events if not (e.get("trial") == "t0001" and e["event"] == "finished")]
@@ -139,9 +160,11 @@ def test_what_else_may_happen_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "epochs 3 of 9" in lines[1]
     assert "t0001 complete probe.h.val 0.3000: same configuration as t0000, not run again" in lines[2]
     assert "1 repeated" in lines[2]
-    assert lines[3] == "the search asks for no more trials: stopped by the operator"
-    assert "t0003 failed at epoch 3: it broke" in lines[4]
-    assert lines[5:] == ["t0003 is to run again"]
+    assert "t0002 waits after epoch 1 probe.h.val 0." in lines[3]
+    assert "1 paused" in lines[3]
+    assert lines[4] == "the search asks for no more trials: stopped by the operator"
+    assert "t0003 failed at epoch 3: it broke" in lines[5]
+    assert lines[6:] == ["t0003 is to run again"]
     console = Console(file=io.StringIO(), force_terminal=True, width=120, _environ={"TERM": "xterm"})
     with LiveView(console, since=0.0) as panel:
         for event in made.events:

@@ -29,7 +29,7 @@ from ablate.report.planning.pilot import (
 from ablate.spec.draw import apply
 from ablate.spec.grid import combinations, levels
 from ablate.spec.sampler import Grid
-from ablate.spec.scheduler import ASHA, PBT, HyperBand, promotes
+from ablate.spec.scheduler import ASHA, PBT, HyperBand, epochs_where_they_wait, promotes
 from ablate.spec.space import FloatRange
 from ablate.spec.sweep import ConfirmSpec, SweepSpec
 from ablate.spec.trial import TrialSpec
@@ -196,7 +196,7 @@ def _epochs_a_trial(sweep: SweepSpec, last: float, trials: int, pilots: Sequence
     if seen:
         return sum(seen) / len(seen)
     if promotes(scheduler):
-        return _by_promotion(scheduler, last, trials)
+        return epochs_where_they_wait(scheduler, last, trials)
     if isinstance(scheduler, ASHA):
         return _up_the_ladder(scheduler.rungs, scheduler.reduction, last)
     if isinstance(scheduler, HyperBand):
@@ -219,15 +219,6 @@ def _up_the_ladder(rungs: Sequence[int], reduction: int, last: float) -> float:
         total += share * (rung - before)
         share, before = share / reduction, rung
     return total
-
-
-def _by_promotion(plan: ASHA, last: float, trials: int) -> float:
-    """Epochs of a trial, if exactly ``n // reduction`` of the ``n`` at a rung went on, and one at least."""
-    total, going, before = 0.0, trials, 0.0
-    for rung in (*(float(r) for r in plan.rungs if r < last), last):
-        total += going * (rung - before)
-        going, before = max(1, going // plan.reduction), rung
-    return total / max(1, trials)
 
 
 def _within_budget(sweep: SweepSpec, search: list[_Block]) -> list[_Block]:
