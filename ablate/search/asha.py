@@ -7,7 +7,7 @@ included: of ``n`` values the best ``n // reduction`` go on. In the stopping var
 - a value equal to the cut-off goes on, so ties never depend on who came first;
 - a trial once let through stays so, also when later arrivals turn out better.
 
-In the other variants (``search.promotion``) those that may not go on wait at the rung.
+In the other variants (``search.promotion``) trials wait at the rung.
 
 Values here are losses: smaller is better.
 """
@@ -23,11 +23,13 @@ class Rung:
     """What was seen at one epoch: the trials with their losses, and the losses in increasing order.
 
     ``waiting`` are (loss, number, trial) of those that paused here, best first; some may have left since.
+    ``passed`` are those that waited here and went on.
     """
 
     trials: dict[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     waiting: list[tuple[float, int, str]] = field(default_factory=list)
+    passed: set[str] = field(default_factory=set)
 
     def enter(self, trial: str, loss: float) -> None:
         self.trials[trial] = loss

@@ -9,9 +9,9 @@ The course of a sweep: search trials are asked and started as slots want work, u
 planned or the search is closed for another reason; when all have ended the best COMPLETE one is chosen and
 the paired ladder of confirmation is run, which only a look declared beforehand may end early; then the sweep
 has ended. A stopped trial is finished at once, whenever its slot may notice; one that is to wait (for its
-generation, or at a rung) leaves its slot once it has saved, and goes on before a new one is asked, but for
-ASHA's patient variant. With arms there is a search for each, and several with replicates; they advance side
-by side, and trials are compared within theirs only.
+generation, or at a rung) leaves its slot once it has saved, and once it may go on does so before a new one is
+asked. With arms there is a search for each, and several with replicates; they advance side by side, and
+trials are compared within theirs only.
 
 A configuration that the search comes upon again is not paid for twice: the second trial takes the result of
 the first, at once or when there is one. If the first FAILED the second is run, for an accident says nothing.
@@ -108,9 +108,10 @@ def _next_trial(state: SearchState, decisions: list[Event]) -> TrialState | None
 
 def _next_search(state: SearchState) -> Search | None:
     """The one that has asked for the fewest trials: searches advance side by side. One that only repeats
-    itself, so that as many of its trials wait for a result as there are slots at work, is passed over; if no
-    slot is at work (all that ran wait at a rung), none can be."""
-    awaited = Counter(state.of(state.trials[t]).key for names in state.followers.values() for t in names)
+    itself, so that as many of its trials wait for the result of one that runs as there are slots at work, is
+    passed over; if no slot is at work (all that ran wait at a rung), none can be."""
+    running = [names for original, names in state.followers.items() if state.trials[original].paused is None]
+    awaited = Counter(state.of(state.trials[name]).key for names in running for name in names)
     open_ones = [s for s in state.searches.values() if s.searching]
     ready = [s for s in open_ones if not awaited[s.key] or awaited[s.key] < len(state.slots)]
     return min(ready if ready or state.slots else open_ones, key=lambda s: s.asked, default=None)
@@ -183,7 +184,8 @@ def _reported(state: SearchState, event: Event) -> list[Event]:
             trial.pausing = True
     if trial.stage == "search":
         decisions += close_if_spent(state, state.of(trial))
-        decisions += promote(state, state.of(trial))
+        if promotion.is_rung(state, epoch):  # no other epoch changes who may go on
+            decisions += promote(state, state.of(trial))
     return decisions
 
 

@@ -21,8 +21,9 @@ The paper's search has no end; here it has one. Once a search asks for no more t
 The patient variant is ours. Algorithm 2 promotes on what few arrivals tell, and so more than one in
 ``reduction`` in the end, all the more as a sampler that learns asks for better and better trials. Here all
 wait, and a slot asks for a new trial rather than promote one. So a rung is decided once its last trial has
-arrived: successive halving (Jamieson and Talwalkar, arXiv 1502.07943), where no slot idles, for one that has
-nothing else to do takes the best that wait at the lowest rung at which fewer than ``n // reduction`` went on.
+arrived, as in successive halving (Jamieson and Talwalkar, arXiv 1502.07943). Only a slot that has nothing
+else to do goes ahead of that: it takes the best that waits at the lowest rung, if that is among the best
+``n // reduction`` there and fewer have gone on. One that later arrivals overtake has then gone on besides.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def pause(state: SearchState, trial: TrialState) -> None:
         search.study.waits(trial.number, trial.curve)
 
 
+def is_rung(state: SearchState, epoch: int) -> bool:
+    """Whether trials wait at this epoch."""
+    scheduler = state.sweep.search.scheduler
+    return promotes(scheduler) and epoch in scheduler.rungs
+
+
 def settle(state: SearchState, search: Search) -> list[Ending]:
     """Let those go on that may, and return those that never will; they wait no more, and are to be ended."""
     plan = state.sweep.search.scheduler
@@ -65,23 +72,29 @@ def settle(state: SearchState, search: Search) -> list[Ending]:
 def for_idle_slot(state: SearchState) -> TrialState | None:
     """Of the patient variant: who goes on though more may arrive, as a slot has nothing else to do."""
     plan = state.sweep.search.scheduler
-    if not promotes(plan) or plan.variant != "patient":
+    if not isinstance(plan, ASHA) or plan.variant != "patient":
         return None
     for epoch in plan.rungs:
         for search in state.searches.values():
-            here = [] if search.cut else _present(state, search, epoch)
-            if here and _has_room(state, search, here[0], plan.reduction):
-                return _released(search, here[:1])[0]
+            trial = None if search.cut else _best_here(state, search, epoch)
+            if trial is not None and _may_go_on(search.rungs[0, epoch], trial, plan.reduction):
+                return _released(search, [trial])[0]
     return None
 
 
-def _has_room(state: SearchState, search: Search, trial: TrialState, reduction: int) -> bool:
-    """Whether the rung at which it waits lets another through, and it is one of the best there."""
-    epoch = trial.paused or 0
-    rung = search.rungs[0, epoch]
-    passed = sum(state.trials[name].released >= epoch for name in rung.trials)
+def _best_here(state: SearchState, search: Search, epoch: int) -> TrialState | None:
+    waiting = (state.trials[trial] for _, _, trial in search.rungs.get((0, epoch), Rung()).waiting)
+    return next((trial for trial in waiting if trial.paused == epoch), None)
+
+
+def _may_go_on(rung: Rung, trial: TrialState, reduction: int) -> bool:
+    """Whether it is one of the best at its rung, and not as many have gone on already."""
     limit = cutoff(rung.losses, reduction)
-    return limit is not None and rung.trials[trial.id] <= limit and passed < len(rung.losses) // reduction
+    return (
+        limit is not None
+        and rung.trials[trial.id] <= limit
+        and len(rung.passed) < len(rung.losses) // reduction
+    )
 
 
 def _promoted(state: SearchState, search: Search, epoch: int, plan: ASHA) -> list[TrialState]:
@@ -98,6 +111,7 @@ def _promoted(state: SearchState, search: Search, epoch: int, plan: ASHA) -> lis
 def _released(search: Search, trials: list[TrialState]) -> list[TrialState]:
     for trial in trials:
         assert trial.paused is not None
+        search.rungs[0, trial.paused].passed.add(trial.id)
         trial.released, trial.paused = trial.paused, None
         search.study.goes_on(trial.number)
     return trials

@@ -34,7 +34,7 @@ class ASHA(Spec):
         "arrive go on, whatever their value. promotion: they save a checkpoint and wait until they are among "
         "the best or can no longer be; nobody goes on without having been compared. patient: all wait, and "
         "only a slot that has nothing else to do promotes before the last has arrived; for a planned number "
-        "of trials, as a search that a budget cuts short has promoted few by then",
+        "of trials: a search that a budget ends before completes one, or little more",
     )
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from ablate.spec.explain import nearest, show
 from ablate.spec.front import needed
 from ablate.spec.grid import combinations, levels
 from ablate.spec.objective import needs_views
-from ablate.spec.sampler import CMAES, Exhaustive, Grid
+from ablate.spec.sampler import CMAES, GP, NSGA2, Exhaustive, Grid
+from ablate.spec.scheduler import ASHA
 from ablate.spec.search import SearchSpec
 from ablate.spec.space import Choice, Distribution, FloatRange
 from ablate.spec.trial import TrialSpec
@@ -29,6 +30,7 @@ def search_conflicts(
     if search is None:
         return
     yield from _several_objectives(search)
+    yield from _patient(search)
     if isinstance(search.sampler, Exhaustive):
         for key, entry in space.items():
             if isinstance(entry, FloatRange) and len(levels(entry, 2)) > 1:
@@ -57,6 +59,24 @@ def _several_objectives(search: SearchSpec) -> Iterator[Conflict]:
         yield "search.converged", "is told of one objective; leave it out, or the tradeoffs"
     if search.constraints and isinstance(search.sampler, CMAES):
         yield "search.sampler", f"{sampler} takes no constraints; use tpe, gp or nsga2"
+
+
+def _patient(search: SearchSpec) -> Iterator[Conflict]:
+    scheduler, sampler = search.scheduler, search.sampler
+    if not isinstance(scheduler, ASHA) or scheduler.variant != "patient":
+        return
+    if isinstance(sampler, (GP, CMAES, NSGA2)) and not search.warm_start:
+        yield (
+            "search.sampler",
+            f"{sampler.kind} learns from completed trials, and under asha's variant patient none completes "
+            "before the last is asked for; use tpe, random or qmc, or variant promotion",
+        )
+    if search.converged is not None:
+        yield (
+            "search.converged",
+            "goes by completed trials, and under asha's variant patient none completes before the last is "
+            "asked for; leave it out, or use variant promotion",
+        )
 
 
 def _on_this_space(

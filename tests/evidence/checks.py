@@ -25,9 +25,8 @@ from tests.report.recalculated import recalculated
 ABLATE = Path(sys.executable).with_name("ablate")
 SPARSEHEAD = "search_spaces/sparsehead.yaml"
 DATA = Path(os.environ.get("ABLATE_TEST_DATA", ROOT.parent / "shared" / "data"))
-SHORT = ["--trials", "4", "--set", "base.optim.epochs=4", "--set", "base.measure={every: 2}",
-         "--set", "search.scheduler={kind: asha, rungs: [2], reduction: 2}",
-         "--set", "confirm.seeds=2"]  # fmt: skip
+SHORT = ["--trials", "4", "--set", "base.optim.epochs=4", "--set", "search.scheduler.rungs=[2]",
+         "--set", "base.measure={every: 2}", "--set", "confirm.seeds=2"]  # fmt: skip
 NOT_REPEATABLE = {"views_per_second"}  # a clock reading, not a result
 
 

@@ -339,9 +339,10 @@ def test_in_a_space_that_is_used_up_a_budget_ends_promotions_too() -> None:
     assert "PRUNED" in sweep.state.states()
 
 
-def test_a_budget_that_is_spent_before_anyone_waits_promotes_one_only() -> None:
+@pytest.mark.parametrize("variant", ["promotion", "patient"])
+def test_a_budget_that_is_spent_before_anyone_waits_promotes_one_only(variant: str) -> None:
     """All have asked to save when the last of the budget is spent; the best of them completes, alone."""
-    sweep = course(4, 1, epochs=50, budget={"epochs": 4})
+    sweep = course(4, 1, variant=variant, epochs=50, budget={"epochs": 4})
     trials = [sweep.start(slot).id for slot in "abcd"]
     for number, trial in enumerate(trials):
         sweep.report(trial, 1, float(number))
@@ -349,8 +350,11 @@ def test_a_budget_that_is_spent_before_anyone_waits_promotes_one_only() -> None:
     for trial in trials:
         if sweep.state.trials[trial].pausing:
             sweep.save(trial, 1)
-    going = [t for t in sweep.state.trials.values() if t.state is None and t.paused is None]
+    going = [t.id for t in sweep.state.trials.values() if t.state is None and t.paused is None]
     assert len(going) == 1
+    if sweep.state.trials[going[0]].slot is None:
+        assert sweep.start("a").id == going[0]
+    assert sweep.happens("wanted", slot="z") == []
 
 
 def test_copies_of_those_who_wait_do_not_keep_the_sweep_from_its_end() -> None:
@@ -500,6 +504,50 @@ def test_an_idle_slot_of_the_patient_goes_to_the_lowest_rung() -> None:
     to_rung(sweep, "t0005", 0.4)
     assert sweep.start("c").id == "t0004", "of six three; at the higher rung, too, one of two may go on"
     assert sweep.start("d").id == "t0000"
+
+
+def test_idle_slots_of_the_patient_take_no_more_than_may_go_on() -> None:
+    """The one that went on early was overtaken: it counts as one of the two of four all the same."""
+    sweep = course(6, 1, variant="patient")
+    for slot in "abcdef":
+        sweep.start(slot)
+    for trial, loss in (("t0000", 0.9), ("t0001", 0.8)):
+        to_rung(sweep, trial, loss)
+    assert sweep.start("a").id == "t0001"
+    for trial, loss in (("t0002", 0.5), ("t0003", 0.4)):
+        to_rung(sweep, trial, loss)
+    assert sweep.start("b").id == "t0003"
+    assert sweep.happens("wanted", slot="c") == []
+    assert waits(sweep, "t0002")
+
+
+def test_an_idle_slot_of_the_patient_finds_the_arm_that_has_one() -> None:
+    arms = {"baseline": "one", "each": {"one": {}, "other": {}}}
+    sweep = course(3, 1, variant="patient", arms=arms)
+    for slot in "abcdef":
+        sweep.start(slot)
+    of_other = [trial.id for trial in sweep.state.trials.values() if trial.arm == "other"]
+    to_rung(sweep, of_other[0], 0.5)
+    to_rung(sweep, of_other[1], 0.4)
+    assert sweep.start("z").id == of_other[1]
+
+
+def test_copies_of_those_who_wait_keep_the_patient_from_asking_no_more_than_other_trials() -> None:
+    points = [{"optim.lr": lr} for lr in (0.1, 0.1, 0.2, 0.3)]
+    sweep = course(8, 1, variant="patient", points=points)
+    to_rung(sweep, sweep.start("a").id, 0.5)
+    assert sweep.start("a").id == "t0002", "the second is the first again, and takes its result"
+    assert sweep.start("b").id == "t0003"
+
+
+def test_while_every_ask_repeats_what_runs_an_idle_slot_of_the_patient_promotes() -> None:
+    points = [{"optim.lr": lr} for lr in (0.2, 0.3, 0.1, 0.1)]
+    sweep = course(8, 1, variant="patient", points=points)
+    for loss in (0.5, 0.4):
+        to_rung(sweep, sweep.start("a").id, loss)
+    assert sweep.start("a").id == "t0002"
+    assert sweep.start("b").id == "t0001"
+    assert sweep.state.trials["t0003"].duplicate_of == "t0002"
 
 
 # --- whatever happens ---------------------------------------------------------------------------------------

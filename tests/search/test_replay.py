@@ -19,6 +19,7 @@ from tests.search.test_decide import Course
 SLOTS = ("a", "b", "c")
 FEW: dict[str, Any] = {"optim.lr": {"choice": [0.1, 0.2, 0.3]}}
 PROMOTION: dict[str, Any] = {"kind": "asha", "rungs": [1, 2], "variant": "promotion"}
+PATIENT: dict[str, Any] = {**PROMOTION, "variant": "patient"}
 SWEEPS: dict[str, dict[str, Any]] = {
     "asha": {"rungs": (1, 2), "space": BRANCHES, "confirm": SEEDS},
     "hyperband": {"scheduler": {"kind": "hyperband", "rungs": [1, 2], "brackets": 3}},
@@ -29,6 +30,8 @@ SWEEPS: dict[str, dict[str, Any]] = {
     },
     "promotion": {"scheduler": PROMOTION, "budget": {"epochs": 14}, "confirm": SEEDS},
     "promotion of duplicates": {"scheduler": {**PROMOTION, "reduction": 3}, "space": FEW},
+    "patient": {"scheduler": PATIENT, "confirm": SEEDS},
+    "patient with duplicates": {"scheduler": {**PATIENT, "reduction": 3}, "space": FEW},
     "duplicates": {"rungs": (1, 2), "space": FEW, "confirm": {**SEEDS, "controls": []}},
 }
 

@@ -13,6 +13,7 @@ from tests.spec.files import GOOD, load, mistakes
 
 NO_STOPS = GOOD.replace("  scheduler: {kind: asha, rungs: [2, 4]}\n", "")
 LOSS: dict[str, Any] = {"metric": "loss"}
+PATIENT: dict[str, Any] = {"kind": "asha", "rungs": [1], "variant": "patient"}
 TWO: dict[str, Any] = {**LR, "loss.temperature": {"float": [0.05, 1.0]}}
 
 
@@ -67,6 +68,8 @@ def test_each_is_one_mistake_at_its_place(tmp_path: Path, lines: str, place: str
             {"constraints": [{**LOSS, "at_most": 1.0}], "sampler": {"kind": "cma-es"}, "space": TWO},
             "takes no constraints",
         ),
+        ({"scheduler": PATIENT, "sampler": {"kind": "gp"}}, "gp learns from completed trials"),
+        ({"scheduler": PATIENT, "converged": {"error": 0.1}}, "search.converged: goes by completed trials"),
         ({"points": [{}] * 6, "trials": 5}, "6 points but only 5 trials"),
         (
             {"sampler": {"kind": "grid", "steps": 400}, "space": TWO},
@@ -100,4 +103,5 @@ def test_good_ones_are_taken(tmp_path: Path) -> None:
         == 2
     )
     sweep(space=TWO, sampler={"kind": "cma-es"}, converged={"error": 0.1})
+    sweep(scheduler=PATIENT, sampler={"kind": "gp"}, warm_start=["earlier"])
     sweep(space=BRANCHES, sampler={"kind": "grid", "steps": 9})

@@ -214,11 +214,12 @@ def test_a_population_exchanges_weights_and_all_backends_agree(
     assert finished(events) == finished(reference(spec))
 
 
+@pytest.mark.parametrize("variant", ["promotion", "patient"])
 def test_a_trial_that_waits_at_a_rung_goes_on_from_its_checkpoint(
-    backend: Backend, reference: Callable[[SweepSpec], Events]
+    backend: Backend, reference: Callable[[SweepSpec], Events], variant: str
 ) -> None:
     """Fewer trials than the reduction: all wait at the first rung, and the best at the second, too."""
-    scheduler = {**ASHA, "variant": "promotion", "reduction": 4}
+    scheduler = {**ASHA, "variant": variant, "reduction": 4}
     spec = backend.sweep(epochs=5, search={"trials": 3, "scheduler": scheduler})
     events = backend.run(spec)
     check_sound(events)
